@@ -1,0 +1,20 @@
+//! The email-activity function: wires clients and starts the runtime. What it does is told in the library beside it.
+
+use aws_lambda_events::sqs::SqsEvent;
+use email_activity::{EmailActivity, FUNCTION};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use shared::configuration::Environment;
+use shared::engine::Deadline;
+use shared::worker::Worker;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    shared::telemetry::start_logging();
+    let worker = &Worker::from_environment(FUNCTION, &Environment::process()).await?;
+    let rules = &EmailActivity::new(worker);
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        let deadline = Deadline::at(event.context.deadline());
+        Ok::<_, Error>(worker.engine.run(event.payload, deadline, rules).await?)
+    }))
+    .await
+}

@@ -1,0 +1,249 @@
+//! Leases and decision records in DynamoDB: one item a notification and function, one conditional write a step.
+//!
+//! The table has the partition key `pk`; the index `by-object` finds records by what they are about.
+//! `expires_at` lets DynamoDB remove items at some time after their end; whether an item has ended is judged here.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use jiff::{Timestamp, ToSpan};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+use super::describe;
+use crate::domain::decision::Decision;
+use crate::engine::{Claim, ClaimRequest, Committed, Ending, FailedTry, Lease, LeaseKey, Leases, StoreError};
+
+/// How long a record lives, in hours: 35 days, longer than a message can (14 days in the queue and 14 in its
+/// dead-letter queue).
+const LIFE_HOURS: i64 = 35 * 24;
+
+/// The dedup table.
+#[derive(Debug, Clone)]
+pub struct DynamoLeases {
+    client: Client,
+    table: String,
+}
+
+/// What is read back of an item.
+#[derive(Debug, Deserialize)]
+struct Record {
+    state: String,
+    #[serde(default)]
+    lease_until: i64,
+    #[serde(default)]
+    fence: u64,
+    #[serde(default)]
+    unresolved_claims: u32,
+    #[serde(default)]
+    failures: u32,
+    #[serde(default)]
+    first_failed_at: Option<Timestamp>,
+    #[serde(default)]
+    content: String,
+    #[serde(default)]
+    decision: Option<Decision>,
+}
+
+impl DynamoLeases {
+    /// Records in the given table.
+    #[must_use]
+    pub fn new(config: &aws_config::SdkConfig, table: String) -> Self {
+        Self { client: Client::new(config), table }
+    }
+
+    /// Writes what follows from a lease, if no later claim has been granted.
+    async fn settle(
+        &self,
+        lease: &Lease,
+        update: String,
+        values: Vec<(&'static str, AttributeValue)>,
+    ) -> Result<Committed, StoreError> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(lease.key.as_str()))
+            .update_expression(update)
+            .condition_expression("fence = :fence AND #state = :in_progress")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":fence", number(lease.fence))
+            .expression_attribute_values(":in_progress", text("in_progress"));
+        for (name, value) in values {
+            request = request.expression_attribute_values(name, value);
+        }
+        match request.send().await {
+            Ok(_) => Ok(Committed::Yes),
+            Err(error) if is_condition_failure(&error) => Ok(Committed::LeaseLost),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &SdkError<UpdateItemError>) -> StoreError {
+        StoreError(format!("the table {} could not be written: {}", self.table, describe(error)))
+    }
+}
+
+impl Leases for DynamoLeases {
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
+        let about = request.about;
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(request.key.as_str()))
+            .update_expression(
+                "SET #state = :in_progress, lease_until = :until, fence = if_not_exists(fence, :zero) + :one, \
+                 unresolved_claims = if_not_exists(unresolved_claims, :zero) + :one, \
+                 #function = :function, notification_id = :notification, #trigger = :trigger, object_id = :object, \
+                 grant_id = :grant, content = :content, updated_at = :updated_at, expires_at = :expires_at",
+            )
+            .condition_expression(
+                "attribute_not_exists(pk) OR #state = :failed OR (#state = :in_progress AND lease_until <= :now) \
+                 OR (#state = :done AND expires_at <= :now_seconds)",
+            )
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, attribute) in [("#state", "state"), ("#function", "function"), ("#trigger", "trigger")] {
+            update = update.expression_attribute_names(name, attribute);
+        }
+        for (name, value) in [
+            (":in_progress", text("in_progress")),
+            (":failed", text("failed")),
+            (":done", text("done")),
+            (":until", number(request.until.as_millisecond())),
+            (":now", number(request.now.as_millisecond())),
+            (":now_seconds", number(request.now.as_second())),
+            (":zero", number(0)),
+            (":one", number(1)),
+            (":function", text(about.function)),
+            (":notification", text(about.notification.as_str())),
+            (":trigger", text(&about.trigger)),
+            (":object", text(&about.object)),
+            (":grant", text(about.grant.as_deref().unwrap_or("none"))),
+            (":content", text(request.content)),
+            (":updated_at", text(&request.now.to_string())),
+            (":expires_at", number(end_of_life(request.now))),
+        ] {
+            update = update.expression_attribute_values(name, value);
+        }
+        match update.send().await {
+            Ok(output) => granted(request.key, output.attributes.unwrap_or_default()),
+            Err(error) => match item_of_condition_failure(&error) {
+                Some(item) => refused(item),
+                None => Err(self.failed(&error)),
+            },
+        }
+    }
+
+    async fn complete(&self, lease: &Lease, decision: &Decision, now: Timestamp) -> Result<Committed, StoreError> {
+        let decision_item = serde_dynamo::to_attribute_value(decision)
+            .map_err(|error| StoreError(format!("the decision cannot be stored: {error}")))?;
+        self.settle(
+            lease,
+            "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
+             updated_at = :updated_at, expires_at = :expires_at REMOVE lease_until"
+                .to_owned(),
+            vec![
+                (":done", text("done")),
+                (":decision", decision_item),
+                (":outcome", text(decision.outcome.as_str())),
+                (":zero", number(0)),
+                (":updated_at", text(&now.to_string())),
+                (":expires_at", number(end_of_life(now))),
+            ],
+        )
+        .await
+    }
+
+    async fn fail(&self, lease: &Lease, failed: &FailedTry, now: Timestamp) -> Result<Committed, StoreError> {
+        let (verdict, outcome) = match failed.ending {
+            Ending::Retry => (", unresolved_claims = :zero", "retrying"),
+            // The claim keeps counting towards `crashed`.
+            Ending::RetryWithoutVerdict => (", unresolved_claims = unresolved_claims + :zero", "retrying"),
+            Ending::DeadLetter => (", unresolved_claims = :zero", "failed"),
+        };
+        self.settle(
+            lease,
+            format!(
+                "SET #state = :failed, class = :class, reason = :reason, outcome = :outcome, \
+                 failures = if_not_exists(failures, :zero) + :one, \
+                 first_failed_at = if_not_exists(first_failed_at, :updated_at), last_failed_at = :updated_at, \
+                 updated_at = :updated_at, expires_at = :expires_at{verdict} REMOVE lease_until"
+            ),
+            vec![
+                (":failed", text("failed")),
+                (":class", text(&failed.class)),
+                (":reason", text(&failed.what.chars().take(2000).collect::<String>())),
+                (":outcome", text(outcome)),
+                (":zero", number(0)),
+                (":one", number(1)),
+                (":updated_at", text(&now.to_string())),
+                (":expires_at", number(end_of_life(now))),
+            ],
+        )
+        .await
+    }
+
+    async fn release(&self, lease: &Lease, now: Timestamp) -> Result<Committed, StoreError> {
+        self.settle(
+            lease,
+            "SET #state = :failed, unresolved_claims = unresolved_claims - :one, updated_at = :updated_at \
+             REMOVE lease_until"
+                .to_owned(),
+            vec![(":failed", text("failed")), (":one", number(1)), (":updated_at", text(&now.to_string()))],
+        )
+        .await
+    }
+}
+
+fn granted(key: &LeaseKey, item: HashMap<String, AttributeValue>) -> Result<Claim, StoreError> {
+    let record = read(item)?;
+    Ok(Claim::Granted(Lease {
+        key: key.clone(),
+        fence: record.fence,
+        unresolved: record.unresolved_claims.saturating_sub(1),
+        failures: record.failures,
+        first_failed_at: record.first_failed_at,
+    }))
+}
+
+fn refused(item: HashMap<String, AttributeValue>) -> Result<Claim, StoreError> {
+    let record = read(item)?;
+    match (record.state.as_str(), record.decision) {
+        ("done", Some(decision)) => Ok(Claim::Duplicate { decision, content: record.content }),
+        ("in_progress", _) => Ok(Claim::Busy {
+            until: Timestamp::from_millisecond(record.lease_until)
+                .map_err(|error| StoreError(format!("a lease has an unreadable end: {error}")))?,
+        }),
+        (state, _) => Err(StoreError(format!("a decision record is in the unknown state `{state}`"))),
+    }
+}
+
+fn read(item: HashMap<String, AttributeValue>) -> Result<Record, StoreError> {
+    serde_dynamo::from_item(item).map_err(|error| StoreError(format!("a decision record cannot be read: {error}")))
+}
+
+fn is_condition_failure(error: &SdkError<UpdateItemError>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
+}
+
+fn item_of_condition_failure(error: &SdkError<UpdateItemError>) -> Option<HashMap<String, AttributeValue>> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(failure)) => failure.item.clone(),
+        _ => None,
+    }
+}
+
+fn end_of_life(now: Timestamp) -> i64 {
+    now.checked_add(LIFE_HOURS.hours()).map_or(i64::MAX, Timestamp::as_second)
+}
+
+pub(super) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}

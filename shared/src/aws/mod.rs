@@ -1,0 +1,47 @@
+//! Adapters to AWS. Each is named only where a function is wired together.
+
+pub mod bodies;
+pub mod outbox;
+pub mod secrets;
+
+#[cfg(feature = "worker")]
+pub mod leases;
+#[cfg(feature = "worker")]
+pub mod links;
+#[cfg(feature = "worker")]
+pub mod worker_queue;
+
+pub use aws_config::SdkConfig;
+use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use std::time::Duration;
+
+/// The configuration of all SDK clients of a process: two tries, and never longer than `whole_call` in all,
+/// so that a slow service costs an answer and not the invocation.
+pub async fn sdk_config(whole_call: Duration) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(whole_call / 2)
+                .operation_timeout(whole_call)
+                .build(),
+        )
+        .load()
+        .await
+}
+
+/// An SDK error in one line: the service's own code and message, else what went wrong on the way.
+pub(crate) fn describe<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    match error.as_service_error() {
+        Some(service) => {
+            format!("{}: {}", service.code().unwrap_or("unknown error"), service.message().unwrap_or("no message"))
+        }
+        None => DisplayErrorContext(error).to_string(),
+    }
+}

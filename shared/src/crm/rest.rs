@@ -1,0 +1,275 @@
+//! The generic REST CRM: any system that speaks the shipped OpenAPI document (`rest-crm.openapi.yaml`).
+
+use futures_util::future::try_join_all;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Contact, ContactsByAddress, CrmError, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
+use crate::domain::address::EmailAddress;
+use crate::engine::Deadline;
+use crate::http::{ApiClient, CallError};
+
+/// The adapter.
+pub struct RestCrm(ApiClient);
+
+impl RestCrm {
+    /// Speaks through the given client.
+    #[must_use]
+    pub fn new(client: ApiClient) -> Self {
+        Self(client)
+    }
+
+    async fn find(&self, address: &EmailAddress, deadline: Deadline) -> Result<Vec<Contact>, CrmError> {
+        let answer: Result<ContactList, CallError> = self
+            .0
+            .request(Method::GET, &["contacts"], "list of contacts")
+            .query(&[("email", address.as_str())])
+            .read(deadline)
+            .await;
+        match answer {
+            Ok(list) => Ok(list
+                .contacts
+                .into_iter()
+                .map(|contact| Contact {
+                    id: contact.id.0,
+                    primary_deal_id: contact.primary_deal_id.map(|id| id.0).filter(|id| !id.is_empty()),
+                })
+                .collect()),
+            // The document asks for an empty list; systems that answer 404 mean the same.
+            Err(CallError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl FindContacts for RestCrm {
+    async fn find_contacts(
+        &self,
+        addresses: &[EmailAddress],
+        deadline: Deadline,
+    ) -> Result<ContactsByAddress, CrmError> {
+        let found = try_join_all(
+            addresses.iter().map(async |address| Ok::<_, CrmError>((address, self.find(address, deadline).await?))),
+        )
+        .await?;
+        Ok(found
+            .into_iter()
+            .filter(|(_, contacts)| !contacts.is_empty())
+            .map(|(address, contacts)| (address.clone(), contacts))
+            .collect())
+    }
+}
+
+impl LogEmail for RestCrm {
+    async fn log_email(
+        &self,
+        activity: &EmailActivity,
+        key: &IdempotencyKey,
+        deadline: Deadline,
+    ) -> Result<String, CrmError> {
+        let created: Result<Created, CallError> = self
+            .0
+            .request(Method::POST, &["activities"], "activity")
+            .header("Idempotency-Key", key.as_str())
+            .json(&body_of(activity))
+            .read(deadline)
+            .await;
+        match created {
+            Ok(created) => Ok(created.id.0),
+            // The key was used for another copy of the mail; the answer names the activity that it made.
+            Err(CallError::Rejected { status: 409, text, api, what }) => serde_json::from_str::<Created>(&text)
+                .map(|created| created.id.0)
+                .map_err(|_| CallError::Rejected { status: 409, text, api, what }.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Every key is present, `null` when unknown.
+fn body_of(activity: &EmailActivity) -> Value {
+    fn texts(addresses: &[EmailAddress]) -> Vec<&str> {
+        addresses.iter().map(EmailAddress::as_str).collect()
+    }
+    json!({
+        "type": "email",
+        "external_message_id": activity.external_message_id,
+        "prospect_id": activity.contact_ids.first(),
+        "contact_ids": activity.contact_ids,
+        "deal_id": activity.deal_id,
+        "subject": activity.subject,
+        "snippet": activity.snippet,
+        "thread_id": activity.thread_id,
+        "direction": activity.direction,
+        "timestamp": activity.timestamp.to_string(),
+        "from": activity.from.as_ref().map(EmailAddress::as_str),
+        "to": texts(&activity.to),
+        "cc": texts(&activity.cc),
+        "grant_id": activity.grant_id,
+    })
+}
+
+#[derive(Deserialize)]
+struct ContactList {
+    contacts: Vec<WireContact>,
+}
+
+#[derive(Deserialize)]
+struct WireContact {
+    id: Id,
+    #[serde(default)]
+    primary_deal_id: Option<Id>,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    id: Id,
+}
+
+/// An id: a text, or a number taken as one, because many systems number their records.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            _ => Err(serde::de::Error::custom("an id must be a text or a number")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crm::Direction;
+    use crate::http::{ApiSettings, Credential, http_client};
+    use secrecy::SecretString;
+    use std::time::Duration;
+    use wiremock::matchers::{body_json, header, method, path, query_param};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    fn crm(server: &MockServer) -> RestCrm {
+        RestCrm::new(ApiClient::new(
+            http_client().expect("a client"),
+            ApiSettings {
+                name: "the CRM",
+                base_url: crate::configuration::parse_base_url(&server.uri()).expect("a URL"),
+                credential: Credential::Fixed(SecretString::from("token")),
+                credential_parameter: "CrmApiKey",
+                calls_per_second: None,
+            },
+        ))
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    fn address(text: &str) -> EmailAddress {
+        EmailAddress::parse(text).expect("an address")
+    }
+
+    #[tokio::test]
+    async fn addresses_are_looked_up_encoded_and_side_by_side_and_unknown_ones_are_absent() {
+        let server = MockServer::start().await;
+        let slow = |body: Value| ResponseTemplate::new(200).set_body_json(body).set_delay(Duration::from_millis(300));
+        for (email, body) in [
+            (
+                "dana+crm@acme.example",
+                json!({"contacts": [
+                    {"id": "c1", "email": "dana+crm@acme.example", "name": "Dana", "primary_deal_id": "d1", "phone": null},
+                    {"id": 2, "email": "dana+crm@acme.example", "name": null, "primary_deal_id": null},
+                ]}),
+            ),
+            ("nobody@acme.example", json!({"contacts": []})),
+        ] {
+            Mock::given(method("GET"))
+                .and(path("/contacts"))
+                .and(query_param("email", email))
+                .respond_with(slow(body))
+                .expect(1)
+                .mount(&server)
+                .await;
+        }
+        let begun = std::time::Instant::now();
+        let found = crm(&server)
+            .find_contacts(&[address("dana+crm@acme.example"), address("nobody@acme.example")], soon())
+            .await
+            .expect("contacts");
+        assert!(begun.elapsed() < Duration::from_millis(590), "one after the other: {:?}", begun.elapsed());
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[&address("dana+crm@acme.example")],
+            [
+                Contact { id: "c1".to_owned(), primary_deal_id: Some("d1".to_owned()) },
+                Contact { id: "2".to_owned(), primary_deal_id: None },
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn activity_carries_every_key_and_the_idempotency_key() {
+        let server = MockServer::start().await;
+        Mock::given(method("POST"))
+            .and(path("/activities"))
+            .and(header("idempotency-key", "mail-1"))
+            .and(body_json(json!({
+                "type": "email", "external_message_id": "m1", "prospect_id": "c1", "contact_ids": ["c1", "c2"],
+                "deal_id": null, "subject": "Q3", "snippet": null, "thread_id": null, "direction": "outbound",
+                "timestamp": "2026-03-01T10:00:00Z", "from": "rep@northwind.example",
+                "to": ["dana@acme.example"], "cc": [], "grant_id": "g1",
+            })))
+            .respond_with(ResponseTemplate::new(201).set_body_json(json!({"id": "act-1"})))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let id = crm(&server).log_email(&activity(), &IdempotencyKey::new("mail-1".to_owned()), soon()).await;
+        assert_eq!(id, Ok("act-1".to_owned()));
+    }
+
+    fn activity() -> EmailActivity {
+        EmailActivity {
+            external_message_id: "m1".to_owned(),
+            contact_ids: vec!["c1".to_owned(), "c2".to_owned()],
+            deal_id: None,
+            subject: Some("Q3".to_owned()),
+            snippet: None,
+            thread_id: None,
+            direction: Direction::Outbound,
+            timestamp: jiff::Timestamp::from_second(1_772_359_200).expect("a time"),
+            from: Some(address("rep@northwind.example")),
+            to: vec![address("dana@acme.example")],
+            cc: Vec::new(),
+            grant_id: Some("g1".to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn key_that_another_copy_used_answers_the_activity_it_made() {
+        let server = MockServer::start().await;
+        let conflict = json!({"error": "the key belongs to another body", "id": "act-7"});
+        Mock::given(method("POST"))
+            .respond_with(ResponseTemplate::new(409).set_body_json(conflict))
+            .mount(&server)
+            .await;
+        let key = IdempotencyKey::new("mail-1".to_owned());
+        assert_eq!(crm(&server).log_email(&activity(), &key, soon()).await, Ok("act-7".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn refused_activity_is_permanent_with_the_crms_own_words() {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(422).set_body_json(json!({"error": "email is malformed"})))
+            .mount(&server)
+            .await;
+        let error = crm(&server).find_contacts(&[address("a@b.example")], soon()).await.expect_err("refused");
+        let failure = crate::domain::failure::Failure::from(error);
+        assert!(
+            matches!(&failure, crate::domain::failure::Failure::Permanent { class: "crm.rejected", what }
+            if what.contains("email is malformed")),
+            "{failure:?}"
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! The pure core: what a message is, who wrote it, what was decided, when to try again.
+//!
+//! Nothing here performs input or output, reads a clock or knows a vendor's format beyond the Nylas envelope.
+//! Time and chance come in as arguments, so every rule can be tested as a plain function.
+
+pub mod address;
+pub mod backoff;
+pub mod customer_event;
+pub mod decision;
+pub mod digest;
+pub mod failure;
+pub mod link;
+pub mod notification;
+pub mod pointer;
+pub mod queue_message;

@@ -1,0 +1,407 @@
+//! For tests: the engine's ports in memory, and the rules that every implementation of a port must keep.
+//!
+//! The same rules run against these and, on the local engine, against DynamoDB, so that the one may stand for the other.
+
+use jiff::{Timestamp, ToSpan};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{
+    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Ending, FailedTry, Lease, LeaseKey, Leases,
+    Links, PutLink, Queue, Revision, StoreError, StoredLink,
+};
+use crate::domain::decision::Decision;
+use crate::domain::link::{Link, LinkKey, LinkState, Version};
+use crate::domain::notification::NotificationId;
+use crate::domain::pointer::BodyPointer;
+
+fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leases in memory.
+#[derive(Debug, Default)]
+pub struct MemoryLeases {
+    records: Mutex<HashMap<String, Record>>,
+    /// While set, every call fails.
+    pub down: std::sync::atomic::AtomicBool,
+}
+
+/// A decision record in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// `in_progress`, `done` or `failed`.
+    pub state: &'static str,
+    /// When the lease ends.
+    pub until: Timestamp,
+    /// When the record ends.
+    pub ends: Timestamp,
+    /// The fencing number.
+    pub fence: u64,
+    /// Claims without a verdict.
+    pub unresolved: u32,
+    /// Failed tries.
+    pub failures: u32,
+    /// The first of them.
+    pub first_failed_at: Option<Timestamp>,
+    /// The kind of the last of them.
+    pub class: Option<String>,
+    /// The digest of the content.
+    pub content: String,
+    /// What was decided.
+    pub decision: Option<Decision>,
+}
+
+impl MemoryLeases {
+    /// The record with this key.
+    #[must_use]
+    pub fn record(&self, key: &str) -> Option<Record> {
+        open(&self.records).get(key).cloned()
+    }
+
+    /// All records by key.
+    #[must_use]
+    pub fn records(&self) -> HashMap<String, Record> {
+        open(&self.records).clone()
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, HashMap<String, Record>>, StoreError> {
+        if self.down.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError("the table is down".to_owned()));
+        }
+        Ok(open(&self.records))
+    }
+
+    fn settle(&self, lease: &Lease, change: impl FnOnce(&mut Record)) -> Result<Committed, StoreError> {
+        let mut records = self.up()?;
+        match records.get_mut(lease.key.as_str()) {
+            Some(record) if record.state == "in_progress" && record.fence == lease.fence => {
+                change(record);
+                Ok(Committed::Yes)
+            }
+            _ => Ok(Committed::LeaseLost),
+        }
+    }
+}
+
+fn end_of_life(now: Timestamp) -> Timestamp {
+    now.checked_add((35 * 24).hours()).unwrap_or(Timestamp::MAX)
+}
+
+impl Leases for MemoryLeases {
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
+        let mut records = self.up()?;
+        let record = records.entry(request.key.as_str().to_owned()).or_default();
+        match record.state {
+            "in_progress" if record.until > request.now => return Ok(Claim::Busy { until: record.until }),
+            "done" if record.ends > request.now => {
+                let decision = record.decision.clone().ok_or(StoreError("done without a decision".to_owned()))?;
+                return Ok(Claim::Duplicate { decision, content: record.content.clone() });
+            }
+            _ => {}
+        }
+        record.state = "in_progress";
+        record.until = request.until;
+        record.ends = end_of_life(request.now);
+        record.fence += 1;
+        record.unresolved += 1;
+        record.content = request.content.to_owned();
+        Ok(Claim::Granted(Lease {
+            key: request.key.clone(),
+            fence: record.fence,
+            unresolved: record.unresolved - 1,
+            failures: record.failures,
+            first_failed_at: record.first_failed_at,
+        }))
+    }
+
+    async fn complete(&self, lease: &Lease, decision: &Decision, now: Timestamp) -> Result<Committed, StoreError> {
+        self.settle(lease, |record| {
+            record.state = "done";
+            record.decision = Some(decision.clone());
+            record.unresolved = 0;
+            record.ends = end_of_life(now);
+        })
+    }
+
+    async fn fail(&self, lease: &Lease, failed: &FailedTry, now: Timestamp) -> Result<Committed, StoreError> {
+        self.settle(lease, |record| {
+            record.state = "failed";
+            record.class = Some(failed.class.clone());
+            record.failures += 1;
+            record.first_failed_at.get_or_insert(now);
+            if failed.ending != Ending::RetryWithoutVerdict {
+                record.unresolved = 0;
+            }
+        })
+    }
+
+    async fn release(&self, lease: &Lease, _: Timestamp) -> Result<Committed, StoreError> {
+        self.settle(lease, |record| {
+            record.state = "failed";
+            record.unresolved -= 1;
+        })
+    }
+}
+
+/// Links in memory.
+#[derive(Debug, Default)]
+pub struct MemoryLinks(Mutex<HashMap<LinkKey, StoredLink>>);
+
+impl Links for MemoryLinks {
+    async fn get(&self, key: &LinkKey) -> Result<Option<StoredLink>, StoreError> {
+        Ok(open(&self.0).get(key).cloned())
+    }
+
+    async fn put(&self, link: &Link, expected: Option<Revision>, _: Timestamp) -> Result<PutLink, StoreError> {
+        let mut links = open(&self.0);
+        if links.get(&link.key).map(|stored| stored.revision) != expected {
+            return Ok(PutLink::Raced);
+        }
+        let revision = Revision(expected.map_or(1, |revision| revision.0 + 1));
+        links.insert(link.key.clone(), StoredLink { link: link.clone(), revision });
+        Ok(PutLink::Stored(revision))
+    }
+}
+
+/// A letter that went to the dead-letter queue in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// The text the message carried.
+    pub body: String,
+    /// SQS's id of the message.
+    pub message_id: String,
+    /// The kind of failure.
+    pub class: String,
+    /// What happened.
+    pub reason: String,
+}
+
+/// A queue in memory: what was hidden for how long, and what was buried.
+#[derive(Debug, Default)]
+pub struct MemoryQueue {
+    hidden: Mutex<Vec<(String, Duration)>>,
+    buried: Mutex<Vec<Buried>>,
+    /// While set, nothing can be buried.
+    pub down: std::sync::atomic::AtomicBool,
+}
+
+impl MemoryQueue {
+    /// Receipt handles and how long each was hidden, in order.
+    #[must_use]
+    pub fn hidden(&self) -> Vec<(String, Duration)> {
+        open(&self.hidden).clone()
+    }
+
+    /// The dead letters, in order.
+    #[must_use]
+    pub fn buried(&self) -> Vec<Buried> {
+        open(&self.buried).clone()
+    }
+}
+
+impl Queue for MemoryQueue {
+    async fn hide(&self, receipt_handle: &str, wait: Duration) -> Result<(), StoreError> {
+        open(&self.hidden).push((receipt_handle.to_owned(), wait));
+        Ok(())
+    }
+
+    async fn dead_letter(&self, letter: &DeadLetter<'_>) -> Result<(), StoreError> {
+        if self.down.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError("the dead-letter queue is down".to_owned()));
+        }
+        let mut buried = open(&self.buried);
+        if buried.iter().all(|standing| standing.message_id != letter.message_id) {
+            buried.push(Buried {
+                body: letter.body.to_owned(),
+                message_id: letter.message_id.to_owned(),
+                class: letter.class.to_owned(),
+                reason: letter.reason.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Bodies in memory, by key.
+#[derive(Debug, Default)]
+pub struct MemoryBodies(pub HashMap<String, Vec<u8>>);
+
+impl Bodies for MemoryBodies {
+    async fn fetch(&self, pointer: &BodyPointer) -> Result<Vec<u8>, BodyError> {
+        let body = self.0.get(&pointer.key).ok_or_else(|| BodyError::Missing(pointer.key.clone()))?;
+        if BodyPointer::to(body).sha256 == pointer.sha256 {
+            Ok(body.clone())
+        } else {
+            Err(BodyError::Corrupt(pointer.key.clone()))
+        }
+    }
+}
+
+/// A fixed time for the rules below: 2026-03-01T10:00:00Z.
+fn noon() -> Timestamp {
+    Timestamp::from_second(1_772_359_200).unwrap_or_default()
+}
+
+fn later(seconds: i64) -> Timestamp {
+    noon().checked_add(seconds.seconds()).unwrap_or_default()
+}
+
+struct Claimant<'a, L> {
+    leases: &'a L,
+    key: LeaseKey,
+    about: About,
+}
+
+impl<'a, L: Leases> Claimant<'a, L> {
+    fn new(leases: &'a L, name: &str) -> Self {
+        let notification = NotificationId::of_our_own("rule", name);
+        Self {
+            leases,
+            key: LeaseKey::new("rules", &notification),
+            about: About {
+                function: "rules",
+                object: notification.as_str().to_owned(),
+                notification,
+                trigger: "message.created".to_owned(),
+                grant: Some("grant-1".to_owned()),
+            },
+        }
+    }
+
+    async fn claim(&self, now: Timestamp, until: Timestamp) -> Claim {
+        let request = ClaimRequest { key: &self.key, about: &self.about, content: "content", now, until };
+        match self.leases.claim(&request).await {
+            Ok(claim) => claim,
+            Err(error) => panic!("{}: {error}", self.key.as_str()),
+        }
+    }
+
+    async fn granted(&self, now: Timestamp, until: Timestamp) -> Lease {
+        match self.claim(now, until).await {
+            Claim::Granted(lease) => lease,
+            other => panic!("{}: expected a lease, got {other:?}", self.key.as_str()),
+        }
+    }
+}
+
+fn failed(ending: Ending) -> FailedTry {
+    FailedTry { class: "crm.unavailable".to_owned(), what: "the CRM answered 503".to_owned(), ending }
+}
+
+/// The rules of leases. `run` makes the keys of one run its own, so that a table can be used again.
+///
+/// # Panics
+/// With the name of the rule that is broken.
+#[expect(clippy::too_many_lines, reason = "a list of rules, one after another")]
+pub async fn leases_keep_their_rules(leases: &impl Leases, run: &str) {
+    let claimant = |name: &str| Claimant::new(leases, &format!("{run}-{name}"));
+    let decision = Decision::logged("contact matched", "act-1").with("contact_ids", vec!["c1", "c2"]);
+
+    let rule = claimant("a second claim meets a live lease and learns when it ends");
+    let first = rule.granted(noon(), later(30)).await;
+    assert_eq!(rule.claim(later(1), later(31)).await, Claim::Busy { until: later(30) });
+
+    // …and a worker that lost its lease cannot commit.
+    let second = rule.granted(later(30), later(60)).await;
+    assert!(second.fence > first.fence, "a later claim has a higher fence");
+    assert_eq!(second.unresolved, 1, "the claim that ran out had no verdict");
+    assert_eq!(leases.complete(&first, &decision, later(31)).await, Ok(Committed::LeaseLost));
+    assert_eq!(leases.fail(&first, &failed(Ending::Retry), later(31)).await, Ok(Committed::LeaseLost));
+    assert_eq!(leases.release(&first, later(31)).await, Ok(Committed::LeaseLost));
+    assert_eq!(leases.complete(&second, &decision, later(32)).await, Ok(Committed::Yes));
+    assert_eq!(leases.complete(&second, &decision, later(33)).await, Ok(Committed::LeaseLost), "done stays done");
+
+    let rule = claimant("only a completed record makes a duplicate, and it tells the decision");
+    let lease = rule.granted(noon(), later(30)).await;
+    assert_eq!(leases.complete(&lease, &decision, later(1)).await, Ok(Committed::Yes));
+    match rule.claim(later(2), later(32)).await {
+        Claim::Duplicate { decision: standing, content } => {
+            assert_eq!(standing, decision);
+            assert_eq!(content, "content");
+        }
+        other => panic!("expected a duplicate, got {other:?}"),
+    }
+
+    let rule = claimant("a failed record can be claimed again at once and remembers its failures");
+    let lease = rule.granted(noon(), later(30)).await;
+    assert_eq!(leases.fail(&lease, &failed(Ending::Retry), later(1)).await, Ok(Committed::Yes));
+    let again = rule.granted(later(2), later(32)).await;
+    assert_eq!((again.failures, again.unresolved, again.first_failed_at), (1, 0, Some(later(1))));
+    assert_eq!(leases.fail(&again, &failed(Ending::DeadLetter), later(3)).await, Ok(Committed::Yes));
+    let redriven = rule.granted(later(4), later(34)).await;
+    assert_eq!((redriven.failures, redriven.first_failed_at), (2, Some(later(1))));
+
+    let rule = claimant("claims without a verdict add up until there is one");
+    for crash in 0..4 {
+        let lease = rule.granted(later(crash * 30), later(crash * 30 + 30)).await;
+        assert_eq!(i64::from(lease.unresolved), crash);
+    }
+    let lease = rule.granted(later(120), later(150)).await;
+    assert_eq!(leases.fail(&lease, &failed(Ending::RetryWithoutVerdict), later(121)).await, Ok(Committed::Yes));
+    let lease = rule.granted(later(122), later(152)).await;
+    assert_eq!(lease.unresolved, 5, "a panic is no verdict");
+    assert_eq!(leases.fail(&lease, &failed(Ending::Retry), later(123)).await, Ok(Committed::Yes));
+    assert_eq!(rule.granted(later(124), later(154)).await.unresolved, 0, "a verdict ends the count");
+
+    let rule = claimant("a claim that is given back does not count");
+    let lease = rule.granted(noon(), later(30)).await;
+    assert_eq!(leases.release(&lease, later(1)).await, Ok(Committed::Yes));
+    let again = rule.granted(later(2), later(32)).await;
+    assert_eq!((again.unresolved, again.failures), (0, 0));
+
+    let rule = claimant("a lease that ends as it begins is written, and over at once");
+    let lease = rule.granted(noon(), noon()).await;
+    assert!(rule.granted(later(1), later(31)).await.fence > lease.fence);
+
+    let rule = claimant("a completed record is judged by its own time and can be claimed after its life");
+    let lease = rule.granted(noon(), later(30)).await;
+    assert_eq!(leases.complete(&lease, &decision, later(1)).await, Ok(Committed::Yes));
+    let day = 24 * 60 * 60;
+    assert!(matches!(rule.claim(later(34 * day), later(34 * day + 30)).await, Claim::Duplicate { .. }));
+    let lease = rule.granted(later(36 * day), later(36 * day + 30)).await;
+    assert_eq!(lease.unresolved, 0);
+}
+
+/// The rules of links, for keys that begin with `run`.
+///
+/// # Panics
+/// With the rule that is broken.
+pub async fn links_keep_their_rules(links: &impl Links, run: &str) {
+    let link = |became: &str| Link {
+        key: LinkKey::new("rule", run),
+        state: LinkState::Live { became: became.to_owned() },
+        version: Version { sequence: 3, changed_at: 1_772_359_200 },
+        content: Some("digest".to_owned()),
+        facts: [("nylas_id".to_owned(), "m-1".into())].into_iter().collect(),
+    };
+    let key = LinkKey::new("rule", run);
+    assert_eq!(links.get(&key).await, Ok(None), "there is no link yet");
+    assert_eq!(links.put(&link("a"), Some(Revision(1)), noon()).await, Ok(PutLink::Raced), "nothing to overwrite");
+    assert_eq!(links.put(&link("a"), None, noon()).await, Ok(PutLink::Stored(Revision(1))));
+    assert_eq!(links.put(&link("b"), None, noon()).await, Ok(PutLink::Raced), "two cannot create one link");
+    let stored = StoredLink { link: link("a"), revision: Revision(1) };
+    assert_eq!(links.get(&key).await, Ok(Some(stored)), "what was written is read");
+    assert_eq!(links.put(&link("c"), Some(Revision(1)), noon()).await, Ok(PutLink::Stored(Revision(2))));
+    assert_eq!(links.put(&link("d"), Some(Revision(1)), noon()).await, Ok(PutLink::Raced), "an old read cannot write");
+    let tombstone = Link { state: LinkState::Tombstone, content: None, ..link("c") };
+    assert_eq!(links.put(&tombstone, Some(Revision(2)), noon()).await, Ok(PutLink::Stored(Revision(3))));
+    let stored = StoredLink { link: tombstone, revision: Revision(3) };
+    assert_eq!(links.get(&key).await, Ok(Some(stored)), "a tombstone is read as one");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn leases_in_memory_keep_the_rules_of_leases() {
+        leases_keep_their_rules(&MemoryLeases::default(), "memory").await;
+    }
+
+    #[tokio::test]
+    async fn links_in_memory_keep_the_rules_of_links() {
+        links_keep_their_rules(&MemoryLinks::default(), "memory").await;
+    }
+}

@@ -1,0 +1,599 @@
+//! A client for one API: base URL, credential, rate cap and breaker in one place; adapters only say what to send.
+
+use governor::clock::DefaultClock;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use url::Url;
+
+use super::breaker::Breaker;
+use crate::aws::secrets::Secrets;
+use crate::domain::failure::Failure;
+use crate::engine::Deadline;
+
+/// The longest that one call may take.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How much of an error's text is kept, in characters.
+const MAX_ERROR_TEXT: usize = 1000;
+
+/// How often a credential is re-read at most after it was refused.
+const REREAD_CREDENTIAL_AFTER: Duration = Duration::from_secs(30);
+
+/// A call did not bring what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It was not made: the host has failed too often and is left alone for a while.
+    #[error("{api} has failed several times in a row and is left alone for {}s", .retry_after.as_secs())]
+    BreakerOpen {
+        /// Which API.
+        api: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It was not made: the invocation ends too soon, or the rate cap lets no call through before it does.
+    #[error("{api} was not called: the time of this invocation is up")]
+    OutOfTime {
+        /// Which API.
+        api: &'static str,
+    },
+    /// Too many calls.
+    #[error("{api} answered {status}: too many calls")]
+    RateLimited {
+        /// Which API.
+        api: &'static str,
+        /// The status it answered.
+        status: u16,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The other side is down or slow.
+    #[error("{api} is unavailable: {problem}")]
+    Unavailable {
+        /// Which API.
+        api: &'static str,
+        /// A status, or what happened on the way.
+        problem: String,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The credential was refused, also after it was read again.
+    #[error("{api} refuses the credential with {status}: put a valid one into the parameter {parameter} and deploy")]
+    Unauthorized {
+        /// Which API.
+        api: &'static str,
+        /// 401 or 403.
+        status: u16,
+        /// The parameter that holds it.
+        parameter: &'static str,
+    },
+    /// There is no such thing: often an answer, not an error.
+    #[error("{api} knows no {what}")]
+    NotFound {
+        /// Which API.
+        api: &'static str,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The request will never be accepted as it is.
+    #[error("{api} refuses the {what} with {status}: {text}")]
+    Rejected {
+        /// Which API.
+        api: &'static str,
+        /// What was sent or asked for.
+        what: &'static str,
+        /// The status it answered.
+        status: u16,
+        /// The beginning of its own words. They may name people: to be stored, never logged.
+        text: String,
+    },
+    /// The answer is not what the API's description promises.
+    #[error("{api} answered something else than a {what}: {problem}")]
+    Unreadable {
+        /// Which API.
+        api: &'static str,
+        /// What was asked for.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl CallError {
+    /// What the engine should do about it. `classes` are the stable names of this API's failures.
+    #[must_use]
+    pub fn into_failure(self, classes: &FailureClasses) -> Failure {
+        let what = self.to_string();
+        match self {
+            Self::BreakerOpen { retry_after, .. } => {
+                Failure::Untried { class: classes.breaker_open, what, retry_after }
+            }
+            Self::OutOfTime { .. } => {
+                Failure::Untried { class: classes.out_of_time, what, retry_after: Duration::from_secs(1) }
+            }
+            Self::RateLimited { retry_after, .. } => {
+                Failure::Transient { class: classes.rate_limited, what, retry_after }
+            }
+            Self::Unavailable { retry_after, .. } => {
+                Failure::Transient { class: classes.unavailable, what, retry_after }
+            }
+            // Right again as soon as the credential is: nothing is wrong with the message.
+            Self::Unauthorized { .. } => Failure::transient(classes.unauthorized, what),
+            // An answer that cannot be read may come from a proxy in front of the API; another try costs little.
+            Self::Unreadable { .. } => Failure::transient(classes.unreadable, what),
+            Self::NotFound { .. } | Self::Rejected { .. } => Failure::permanent(classes.rejected, what),
+        }
+    }
+}
+
+/// The stable names of an API's failures.
+#[derive(Debug, Clone, Copy)]
+pub struct FailureClasses {
+    /// The breaker is open.
+    pub breaker_open: &'static str,
+    /// No time was left for a call.
+    pub out_of_time: &'static str,
+    /// Too many calls.
+    pub rate_limited: &'static str,
+    /// Down or slow.
+    pub unavailable: &'static str,
+    /// The credential was refused.
+    pub unauthorized: &'static str,
+    /// The answer cannot be read.
+    pub unreadable: &'static str,
+    /// The request will never be accepted.
+    pub rejected: &'static str,
+}
+
+/// The credential of an API.
+pub enum Credential {
+    /// A fixed one, for tests and tools.
+    Fixed(SecretString),
+    /// One that lies in Secrets Manager: read when first needed, and again when it is refused.
+    Stored {
+        /// Reads it.
+        secrets: Secrets,
+        /// Which secret.
+        arn: String,
+    },
+}
+
+/// What distinguishes one API from another.
+pub struct ApiSettings {
+    /// Its name in errors, for example `the CRM`.
+    pub name: &'static str,
+    /// Its base URL; the path ends in a slash.
+    pub base_url: Url,
+    /// Its credential, sent as a bearer token.
+    pub credential: Credential,
+    /// The parameter that holds the credential, for people who must mend it.
+    pub credential_parameter: &'static str,
+    /// How many calls this instance may make in a second; absent for no cap.
+    pub calls_per_second: Option<f64>,
+}
+
+/// What an API answered.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// The connection pool of a process, to be shared by all APIs.
+///
+/// # Errors
+/// If no TLS configuration can be built, for example without root certificates.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .user_agent(concat!("crm-autopilot/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(3))
+        .timeout(LONGEST_CALL)
+        // A frozen instance may wake long after the other side has closed its connections.
+        .pool_idle_timeout(Duration::from_secs(20))
+        // An API has no reason to redirect, and a credential must not follow one to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
+/// Calls one API.
+pub struct ApiClient {
+    http: reqwest::Client,
+    settings: ApiSettings,
+    breaker: Breaker,
+    limiter: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock>>,
+    token: Mutex<Option<(SecretString, Instant)>>,
+}
+
+impl ApiClient {
+    /// A client for the API.
+    #[must_use]
+    pub fn new(http: reqwest::Client, settings: ApiSettings) -> Self {
+        // Evenly spaced, without bursts: the cap then holds in every second, whichever way it is cut.
+        let limiter = settings
+            .calls_per_second
+            .filter(|calls| calls.is_finite() && *calls > 0.0)
+            .and_then(|calls| Quota::with_period(Duration::from_secs_f64(1.0 / calls)))
+            .map(RateLimiter::direct);
+        Self { http, settings, breaker: Breaker::default(), limiter, token: Mutex::default() }
+    }
+
+    /// A request to a path below the base URL; each segment is percent-encoded, because outside ids may hold
+    /// `/`, `#` and `=`.
+    #[must_use]
+    pub fn request<'a>(&'a self, method: Method, segments: &[&str], what: &'static str) -> ApiRequest<'a> {
+        let mut url = self.settings.base_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        ApiRequest { client: self, what, request: self.http.request(method, url) }
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        what: &'static str,
+        deadline: Deadline,
+    ) -> Result<Reply, CallError> {
+        let (token, read_at) = self.token(None).await?;
+        let second = request.try_clone();
+        let reply = self.send_once(request.bearer_auth(token.expose_secret()), deadline).await?;
+        let refused = matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        // The secret may have been changed since this instance read it.
+        match second.filter(|_| refused && read_at.elapsed() >= REREAD_CREDENTIAL_AFTER) {
+            Some(second) => {
+                let (fresh, _) = self.token(Some(read_at)).await?;
+                let reply = self.send_once(second.bearer_auth(fresh.expose_secret()), deadline).await?;
+                self.judge(reply, what)
+            }
+            None => self.judge(reply, what),
+        }
+    }
+
+    /// One exchange: breaker, rate cap, time-outs. Answers whatever status came.
+    async fn send_once(&self, request: reqwest::RequestBuilder, deadline: Deadline) -> Result<Reply, CallError> {
+        let api = self.settings.name;
+        if let Some(limiter) = &self.limiter {
+            tokio::time::timeout(deadline.left(), limiter.until_ready())
+                .await
+                .map_err(|_| CallError::OutOfTime { api })?;
+        }
+        let left = deadline.left().min(LONGEST_CALL);
+        if left < Duration::from_millis(100) {
+            return Err(CallError::OutOfTime { api });
+        }
+        self.breaker.admit().map_err(|retry_after| CallError::BreakerOpen { api, retry_after })?;
+        let exchange = async {
+            let response = request.timeout(left).send().await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = bounded_body(response).await?;
+            Ok::<_, ExchangeError>(Reply { status, headers, body })
+        };
+        let result = exchange.await;
+        self.breaker.record(match &result {
+            Ok(reply) => is_transient(reply.status),
+            Err(_) => true,
+        });
+        result.map_err(|error| CallError::Unavailable { api, problem: error.to_string(), retry_after: None })
+    }
+
+    fn judge(&self, reply: Reply, what: &'static str) -> Result<Reply, CallError> {
+        let api = self.settings.name;
+        let status = reply.status;
+        if status.is_success() {
+            return Ok(reply);
+        }
+        let retry_after = retry_after(&reply.headers);
+        Err(match status {
+            StatusCode::TOO_MANY_REQUESTS => CallError::RateLimited { api, status: status.as_u16(), retry_after },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                CallError::Unauthorized { api, status: status.as_u16(), parameter: self.settings.credential_parameter }
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => CallError::NotFound { api, what },
+            _ if is_transient(status) => {
+                CallError::Unavailable { api, problem: format!("it answered {}", status.as_u16()), retry_after }
+            }
+            _ => CallError::Rejected {
+                api,
+                what,
+                status: status.as_u16(),
+                text: String::from_utf8_lossy(&reply.body).chars().take(MAX_ERROR_TEXT).collect(),
+            },
+        })
+    }
+
+    /// The bearer token; read again if the one read at `stale` was refused.
+    async fn token(&self, stale: Option<Instant>) -> Result<(SecretString, Instant), CallError> {
+        let (secrets, arn) = match &self.settings.credential {
+            Credential::Fixed(token) => return Ok((token.clone(), Instant::now())),
+            Credential::Stored { secrets, arn } => (secrets, arn),
+        };
+        let known = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((token, read_at)) = known.filter(|(_, read_at)| stale != Some(*read_at)) {
+            return Ok((token, read_at));
+        }
+        let api = self.settings.name;
+        let unavailable = |problem: String| CallError::Unavailable { api, problem, retry_after: None };
+        let token =
+            secrets.read(arn).await.map_err(|error| unavailable(error.to_string()))?.ok_or_else(|| {
+                unavailable(format!("the secret behind {} is empty", self.settings.credential_parameter))
+            })?;
+        let fresh = (SecretString::from(token.expose_secret().trim().to_owned()), Instant::now());
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+        Ok(fresh)
+    }
+}
+
+/// A request under construction.
+pub struct ApiRequest<'a> {
+    client: &'a ApiClient,
+    what: &'static str,
+    request: reqwest::RequestBuilder,
+}
+
+impl ApiRequest<'_> {
+    /// Adds parameters to the query, encoded.
+    #[must_use]
+    pub fn query(mut self, parameters: &[(&str, &str)]) -> Self {
+        self.request = self.request.query(parameters);
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn json(mut self, body: &impl serde::Serialize) -> Self {
+        self.request = self.request.json(body);
+        self
+    }
+
+    /// Sends it and answers a success, whatever it carries.
+    pub async fn send(self, deadline: Deadline) -> Result<Reply, CallError> {
+        self.client.send(self.request, self.what, deadline).await
+    }
+
+    /// Sends it and reads the answer as JSON.
+    pub async fn read<T: DeserializeOwned>(self, deadline: Deadline) -> Result<T, CallError> {
+        let (api, what) = (self.client.settings.name, self.what);
+        let reply = self.send(deadline).await?;
+        serde_json::from_slice(&reply.body).map_err(|error| CallError::Unreadable {
+            api,
+            what,
+            // The position alone: the words around it may be personal.
+            problem: format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column()),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("{}", chain(.0))]
+    Http(#[from] reqwest::Error),
+    #[error("its answer is longer than {MAX_ANSWER_BYTES} bytes")]
+    TooLong,
+}
+
+/// The causes of an error in one line, without the URL, which may hold an address.
+fn chain(error: &reqwest::Error) -> String {
+    let kind = if error.is_timeout() {
+        "it did not answer in time"
+    } else if error.is_connect() {
+        "it could not be connected"
+    } else {
+        "the connection failed"
+    };
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(inner) = cause.and_then(std::error::Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| kind.to_owned(), |cause| format!("{kind} ({cause})"))
+}
+
+async fn bounded_body(mut response: reqwest::Response) -> Result<Vec<u8>, ExchangeError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(ExchangeError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Statuses after which another try may succeed.
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error()
+}
+
+/// `Retry-After` in seconds or as an HTTP date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(at.duration_since(jiff::Timestamp::now()).try_into().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use wiremock::matchers::{any, header, method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    fn client(server: &MockServer) -> ApiClient {
+        ApiClient::new(
+            http_client().expect("a client"),
+            ApiSettings {
+                name: "the CRM",
+                base_url: crate::configuration::parse_base_url(&format!("{}/api", server.uri())).expect("a URL"),
+                credential: Credential::Fixed(SecretString::from("token")),
+                credential_parameter: "CrmApiKey",
+                calls_per_second: None,
+            },
+        )
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    async fn answering(template: ResponseTemplate) -> MockServer {
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(template).mount(&server).await;
+        server
+    }
+
+    #[tokio::test]
+    async fn ids_of_every_form_arrive_as_one_path_segment() {
+        let server = MockServer::start().await;
+        Mock::given(method("GET"))
+            .and(path("/api/contacts/a%2Fb%23c%3Dd%20e%3F"))
+            .and(header("authorization", "Bearer token"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({"id": 1})))
+            .mount(&server)
+            .await;
+        let client = client(&server);
+        let answer: Value =
+            client.request(Method::GET, &["contacts", "a/b#c=d e?"], "contact").read(soon()).await.expect("an answer");
+        assert_eq!(answer, json!({"id": 1}));
+    }
+
+    #[tokio::test]
+    async fn statuses_are_told_apart_by_what_they_ask_for() {
+        for (status, class) in [
+            (408, "down"),
+            (425, "down"),
+            (429, "limited"),
+            (500, "down"),
+            (503, "down"),
+            (401, "key"),
+            (403, "key"),
+            (400, "never"),
+            (404, "never"),
+            (409, "never"),
+            (422, "never"),
+            (302, "never"),
+        ] {
+            let server = answering(ResponseTemplate::new(status).set_body_string("no")).await;
+            let error = client(&server)
+                .request(Method::GET, &["contacts"], "contacts")
+                .send(soon())
+                .await
+                .expect_err("an error");
+            let failure = error.into_failure(&FailureClasses {
+                breaker_open: "open",
+                out_of_time: "time",
+                rate_limited: "limited",
+                unavailable: "down",
+                unauthorized: "key",
+                unreadable: "odd",
+                rejected: "never",
+            });
+            assert_eq!(failure.class(), class, "{status}");
+            assert_eq!(matches!(failure, Failure::Permanent { .. }), class == "never", "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let server = answering(ResponseTemplate::new(429).insert_header("retry-after", "17")).await;
+        let error = client(&server).request(Method::GET, &["x"], "x").send(soon()).await.expect_err("an error");
+        assert_eq!(
+            error,
+            CallError::RateLimited { api: "the CRM", status: 429, retry_after: Some(Duration::from_secs(17)) }
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "Fri, 31 Dec 2100 23:59:59 GMT".parse().expect("a value"));
+        assert!(retry_after(&headers).is_some_and(|wait| wait > Duration::from_secs(1_000_000)));
+        for odd in ["soon", "-5", ""] {
+            headers.insert(RETRY_AFTER, odd.parse().expect("a value"));
+            assert_eq!(retry_after(&headers), None, "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn call_ends_within_the_time_that_is_left() {
+        let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(30))).await;
+        let begun = Instant::now();
+        let deadline = Deadline::after(Duration::from_millis(300));
+        let error = client(&server).request(Method::GET, &["x"], "x").send(deadline).await.expect_err("an error");
+        assert!(matches!(error, CallError::Unavailable { .. }), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn call_without_time_left_is_not_made() {
+        let server = answering(ResponseTemplate::new(200)).await;
+        let over = Deadline::after(Duration::ZERO);
+        let error = client(&server).request(Method::GET, &["x"], "x").send(over).await.expect_err("an error");
+        assert_eq!(error, CallError::OutOfTime { api: "the CRM" });
+        assert!(server.received_requests().await.expect("recorded").is_empty());
+    }
+
+    #[tokio::test]
+    async fn host_that_fails_five_times_in_a_row_is_not_called_a_sixth() {
+        let server = answering(ResponseTemplate::new(503)).await;
+        let client = client(&server);
+        for _ in 0..5 {
+            client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("down");
+        }
+        let error = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("left alone");
+        assert!(matches!(error, CallError::BreakerOpen { .. }), "{error}");
+        assert_eq!(server.received_requests().await.expect("recorded").len(), 5);
+    }
+
+    #[tokio::test]
+    async fn rate_cap_spaces_calls_evenly() {
+        let server = answering(ResponseTemplate::new(200)).await;
+        let mut client = client(&server);
+        client.limiter = Quota::with_period(Duration::from_millis(50)).map(RateLimiter::direct);
+        let begun = Instant::now();
+        for _ in 0..5 {
+            client.request(Method::GET, &["x"], "x").send(soon()).await.expect("an answer");
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn answer_of_another_shape_is_told_without_its_words() {
+        let server = answering(ResponseTemplate::new(200).set_body_string("<html>dana@acme.example</html>")).await;
+        let result: Result<Value, _> = client(&server).request(Method::GET, &["x"], "contact").read(soon()).await;
+        let text = result.expect_err("unreadable").to_string();
+        assert!(text.contains("contact") && !text.contains("dana"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn connection_that_fails_is_told_without_the_url() {
+        let server = answering(ResponseTemplate::new(200)).await;
+        let client = client(&server);
+        drop(server);
+        let error = client
+            .request(Method::GET, &["contacts"], "contacts")
+            .query(&[("email", "dana@acme.example")])
+            .send(soon())
+            .await;
+        if let Err(error) = error {
+            assert!(matches!(error, CallError::Unavailable { .. }) && !error.to_string().contains("dana"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Outgoing HTTP, guarded: one connection pool a process, time-outs inside the time that is left, a rate cap,
+//! a breaker a host, and errors that say whether another try makes sense.
+
+mod breaker;
+mod client;
+
+pub use breaker::{Breaker, BreakerState};
+pub use client::{ApiClient, ApiRequest, ApiSettings, CallError, Credential, FailureClasses, Reply, http_client};

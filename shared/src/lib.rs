@@ -1,0 +1,30 @@
+//! What at least two functions of crm-autopilot need.
+//!
+//! - [`domain`]: the pure core. Identifiers, addresses, decisions, retry arithmetic. No AWS, no HTTP, no clock.
+//! - [`engine`] (feature `worker`): what turns an SQS batch into decisions, each exactly once: leases, dead letters,
+//!   back-off, partial batches. It knows ports, not adapters.
+//! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
+//! - [`worker`] (feature `worker`): the clients of a queue worker, wired.
+//! - [`aws`] (feature `aws`): adapters to SQS, S3, Secrets Manager and (feature `worker`) DynamoDB.
+//! - [`configuration`], [`telemetry`]: the environment read into types, logs and metrics written out.
+//!
+//! Without features only the pure core is compiled.
+
+pub mod configuration;
+pub mod domain;
+
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "aws")]
+pub mod telemetry;
+
+#[cfg(feature = "worker")]
+pub mod crm;
+#[cfg(feature = "worker")]
+pub mod engine;
+#[cfg(feature = "worker")]
+pub mod http;
+#[cfg(feature = "worker")]
+pub mod nylas;
+#[cfg(feature = "worker")]
+pub mod worker;

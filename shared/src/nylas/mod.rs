@@ -1,0 +1,6 @@
+//! Nylas: the client for its v3 API and the objects that come over the wire, in notifications and answers alike.
+
+mod client;
+pub mod message;
+
+pub use client::{FAILURE_CLASSES, Nylas, NylasError};

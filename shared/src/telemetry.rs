@@ -1,0 +1,100 @@
+//! Logs and metrics: one JSON line each on standard output, which Lambda hands to CloudWatch.
+//!
+//! Metrics are embedded in log lines (CloudWatch embedded metric format), so they cost no call.
+//! At most 25 names are in use over all functions and the only dimension is the function: no identifier, ever.
+
+use serde_json::{Map, Value, json};
+use std::io::Write as _;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+/// The namespace of all metrics.
+pub const NAMESPACE: &str = "CrmAutopilot";
+
+/// Starts logging: JSON lines with the fields of each event at the top level, so that queries name them directly.
+///
+/// `AWS_LAMBDA_LOG_LEVEL` (set by the function's logging configuration), else `RUST_LOG`, sets the level; else INFO.
+pub fn start_logging() {
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
+        .or_else(|_| std::env::var("RUST_LOG"))
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(LevelFilter::INFO);
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_span_list(false)
+        .with_env_filter(EnvFilter::builder().with_default_directive(level.into()).parse_lossy(""))
+        .init();
+}
+
+/// The counts of one invocation.
+#[derive(Debug)]
+pub struct Metrics {
+    function: &'static str,
+    counts: Map<String, Value>,
+}
+
+impl Metrics {
+    /// No counts yet.
+    #[must_use]
+    pub fn new(function: &'static str) -> Self {
+        Self { function, counts: Map::new() }
+    }
+
+    /// Adds to a count.
+    pub fn add(&mut self, name: &'static str, count: u64) {
+        let standing = self.counts.get(name).and_then(Value::as_u64).unwrap_or_default();
+        self.counts.insert(name.to_owned(), (standing + count).into());
+    }
+
+    /// Writes the counts as one line, if there are any.
+    pub fn emit(self) {
+        if self.counts.is_empty() {
+            return;
+        }
+        let line = self.to_line(jiff::Timestamp::now().as_millisecond());
+        // A metric that cannot be written is no reason to fail the work that it counts.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+
+    fn to_line(&self, at: i64) -> Value {
+        let names: Vec<Value> = self.counts.keys().map(|name| json!({ "Name": name, "Unit": "Count" })).collect();
+        let mut line = self.counts.clone();
+        line.insert("Function".to_owned(), self.function.into());
+        line.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": at,
+                "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": names }],
+            }),
+        );
+        Value::Object(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_what_the_embedded_metric_format_asks_for() {
+        let mut metrics = Metrics::new("email-activity");
+        metrics.add("Logged", 1);
+        metrics.add("Logged", 2);
+        metrics.add("Skipped", 1);
+        assert_eq!(
+            metrics.to_line(1_700_000_000_000),
+            json!({
+                "Function": "email-activity", "Logged": 3, "Skipped": 1,
+                "_aws": {
+                    "Timestamp": 1_700_000_000_000_i64,
+                    "CloudWatchMetrics": [{
+                        "Namespace": "CrmAutopilot", "Dimensions": [["Function"]],
+                        "Metrics": [{ "Name": "Logged", "Unit": "Count" }, { "Name": "Skipped", "Unit": "Count" }],
+                    }],
+                },
+            })
+        );
+    }
+}

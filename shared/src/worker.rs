@@ -1,0 +1,143 @@
+//! What every queue worker is built on: the engine over its own queue, links, Nylas, the CRM. Built once a process.
+
+use crate::aws::SdkConfig;
+use crate::aws::bodies::ArchiveBodies;
+use crate::aws::leases::DynamoLeases;
+use crate::aws::links::DynamoLinks;
+use crate::aws::secrets::Secrets;
+use crate::aws::worker_queue::WorkerQueue;
+use crate::configuration::{ConfigurationError, Environment};
+use crate::crm::rest::RestCrm;
+use crate::domain::address::CompanyDomains;
+use crate::engine::{Clock, Engine, RetryPolicy};
+use crate::http::{ApiClient, ApiSettings, Credential, http_client};
+use crate::nylas::Nylas;
+use std::time::Duration;
+
+/// The longest that a call to AWS may take.
+const LONGEST_AWS_CALL: Duration = Duration::from_secs(5);
+
+/// The CRM that a stack is configured for. Further systems become further variants of it.
+pub type Crm = RestCrm;
+
+/// The clients and settings that every queue worker has.
+pub struct Worker {
+    /// The engine over the function's own queue.
+    pub engine: Engine<DynamoLeases, WorkerQueue, ArchiveBodies>,
+    /// What became of each Nylas object.
+    pub links: DynamoLinks,
+    /// Nylas.
+    pub nylas: Nylas,
+    /// The CRM; none while `CrmBaseUrl` is not set.
+    pub crm: Option<Crm>,
+    /// The company's own domains.
+    pub company_domains: CompanyDomains,
+    /// The SDK configuration, for clients that only one function needs.
+    pub sdk: SdkConfig,
+}
+
+/// A function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its environment is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// No HTTP client can be built.
+    #[error("no HTTP client can be built: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+impl Worker {
+    /// Reads the environment and builds the clients. Secrets are read when they are first needed.
+    pub async fn from_environment(function: &'static str, environment: &Environment) -> Result<Self, StartError> {
+        let retry = RetryPolicy::default();
+        let retry = RetryPolicy {
+            first_delay: environment.duration("RETRY_FIRST_DELAY", retry.first_delay)?,
+            retry_for: environment.duration("RETRY_FOR", retry.retry_for)?,
+        };
+        let sdk = crate::aws::sdk_config(LONGEST_AWS_CALL).await;
+        let http = http_client()?;
+        let secrets = Secrets::new(&sdk);
+        let company_domains = environment.parsed("COMPANY_DOMAINS", CompanyDomains::default(), |list| {
+            CompanyDomains::parse(list.split(',').filter(|entry| !entry.trim().is_empty()))
+        })?;
+        let nylas = Nylas::new(ApiClient::new(
+            http.clone(),
+            ApiSettings {
+                name: "Nylas",
+                base_url: environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?,
+                credential: Credential::Stored {
+                    secrets: secrets.clone(),
+                    arn: environment.required("NYLAS_API_KEY_SECRET_ARN")?,
+                },
+                credential_parameter: "NylasApiKey",
+                calls_per_second: None,
+            },
+        ));
+        let crm = match environment.base_url("CRM_BASE_URL")? {
+            None => {
+                tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
+                None
+            }
+            Some(base_url) => Some(RestCrm::new(ApiClient::new(
+                http,
+                ApiSettings {
+                    name: "the CRM",
+                    base_url,
+                    credential: Credential::Stored { secrets, arn: environment.required("CRM_API_KEY_SECRET_ARN")? },
+                    credential_parameter: "CrmApiKey",
+                    calls_per_second: Some(calls_per_second(environment)?),
+                },
+            ))),
+        };
+        Ok(Self {
+            engine: Engine {
+                function,
+                leases: DynamoLeases::new(&sdk, environment.required("DEDUP_TABLE")?),
+                queue: WorkerQueue::new(
+                    &sdk,
+                    environment.required("QUEUE_URL")?,
+                    environment.required("DEAD_LETTER_QUEUE_URL")?,
+                ),
+                bodies: ArchiveBodies::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
+                retry,
+                clock: Clock::system(),
+            },
+            links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
+            nylas,
+            crm,
+            company_domains,
+            sdk,
+        })
+    }
+}
+
+/// This instance's share of the calls that the function may make: the event source runs at most `WORKER_CONCURRENCY`
+/// instances, so together they keep to the cap.
+fn calls_per_second(environment: &Environment) -> Result<f64, ConfigurationError> {
+    let positive = |value: &str| match value.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("it must be a number greater than 0"),
+    };
+    let of_all = environment.parsed("CRM_REQUESTS_PER_SECOND", 10.0, positive)?;
+    let instances = environment.parsed("WORKER_CONCURRENCY", 2.0, positive)?;
+    Ok(of_all / instances)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_shared_out_among_the_instances_that_may_run() {
+        let environment = Environment::of(&[("CRM_REQUESTS_PER_SECOND", "9"), ("WORKER_CONCURRENCY", "3")]);
+        assert_eq!(calls_per_second(&environment), Ok(3.0));
+        assert_eq!(calls_per_second(&Environment::of(&[])), Ok(5.0));
+    }
+
+    #[test]
+    fn cap_of_zero_is_refused_by_name() {
+        let error = calls_per_second(&Environment::of(&[("CRM_REQUESTS_PER_SECOND", "0")])).expect_err("refused");
+        assert!(error.to_string().contains("CRM_REQUESTS_PER_SECOND"), "{error}");
+    }
+}

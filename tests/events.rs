@@ -1,0 +1,299 @@
+//! The sample files of `events/` against the formats they claim to be in: every file parses as what its
+//! function is invoked with, every signature, group, deduplication id and checksum is recomputed, and the
+//! samples agree with the contacts and mailboxes of the demo.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use lambda_http::RequestExt;
+use md5::Md5;
+use sandbox::stand_ins::{Grant, Nylas, RestCrm, nylas_webhook::signature};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+const COMPANY_DOMAIN: &str = "@northwind.example";
+const WEBHOOK_SECRET: &str = "sample-webhook-secret";
+const CUSTOMER_EVENTS_SECRET: &str = "sample-customer-events-secret";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    /// By Nylas, rightly.
+    Webhook,
+    /// By the product, rightly.
+    Customer,
+    /// There is a signature, and it is wrong.
+    Wrongly,
+    /// There is none.
+    Not,
+}
+
+/// Every ingress sample: method, path and who signed it.
+const INGRESS: [(&str, &str, &str, Signed); 15] = [
+    ("bad-signature", "POST", "/webhooks/nylas", Signed::Wrongly),
+    ("base64-body", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("calendar-event", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("challenge", "GET", "/webhooks/nylas", Signed::Not),
+    ("challenge-missing", "GET", "/webhooks/nylas", Signed::Not),
+    ("customer-bad-body", "POST", "/customers/events", Signed::Customer),
+    ("customer-bad-signature", "POST", "/customers/events", Signed::Wrongly),
+    ("customer-signed-up", "POST", "/customers/events", Signed::Customer),
+    ("gzip-notification", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("not-a-nylas-notification", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("signed-notification", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("unknown-type", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("upper-case-signature", "POST", "/webhooks/nylas", Signed::Webhook),
+    ("wrong-method", "PUT", "/webhooks/nylas", Signed::Webhook),
+    ("wrong-path", "POST", "/webhooks/nylas/v2", Signed::Webhook),
+];
+
+fn events(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(below)
+}
+
+/// The text of every sample of a function, by the name of its file without the ending.
+fn samples(function: &str) -> BTreeMap<String, String> {
+    let files = fs::read_dir(events(function)).expect("the folder of the function's samples is there");
+    files
+        .map(|file| {
+            let path = file.expect("the folder can be listed").path();
+            assert_eq!(path.extension().and_then(|ending| ending.to_str()), Some("json"), "{}", path.display());
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("file names are plain").to_owned();
+            (name, fs::read_to_string(&path).expect("the sample can be read"))
+        })
+        .collect()
+}
+
+fn ingress_sample(name: &str) -> lambda_http::Request {
+    let text = &samples("webhook-ingress")[name];
+    lambda_http::request::from_str(text).unwrap_or_else(|error| panic!("{name} is no Function URL event: {error}"))
+}
+
+fn email_records() -> BTreeMap<String, Vec<SqsMessage>> {
+    samples("email-activity")
+        .into_iter()
+        .map(|(name, text)| {
+            let event: SqsEvent =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name} is no SQS event: {error}"));
+            (name, event.records)
+        })
+        .collect()
+}
+
+fn body(record: &SqsMessage) -> &str {
+    record.body.as_deref().expect("every record has a body")
+}
+
+fn notification(record: &SqsMessage) -> Value {
+    serde_json::from_str(body(record)).expect("the record's body is JSON")
+}
+
+/// Every `email` in the notification's object, as it is written there.
+fn addresses(notification: &Value) -> Vec<String> {
+    let object = &notification["data"]["object"];
+    ["from", "to", "cc", "bcc"]
+        .into_iter()
+        .flat_map(|list| object[list].as_array().cloned().unwrap_or_default())
+        .filter_map(|person| person["email"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn known_addresses() -> BTreeSet<String> {
+    let crm = RestCrm::builder()
+        .contacts_file(&events("demo/contacts.json"))
+        .expect("the demo's contacts can be read")
+        .start()
+        .expect("the stand-in starts");
+    crm.contacts().into_iter().map(|contact| contact.email.to_lowercase()).collect()
+}
+
+fn known_people(notification: &Value) -> usize {
+    let known = known_addresses();
+    addresses(notification).iter().filter(|address| known.contains(&address.to_lowercase())).count()
+}
+
+#[test]
+fn every_ingress_sample_is_a_function_url_event_with_the_signature_it_claims() {
+    let names: Vec<String> = samples("webhook-ingress").into_keys().collect();
+    assert_eq!(names, INGRESS.map(|(name, ..)| name), "the table of this test and the folder differ");
+    for (name, method, path, signed) in INGRESS {
+        let request = ingress_sample(name);
+        assert_eq!((request.method().as_str(), request.raw_http_path()), (method, path), "{name}");
+        let header = |header: &str| request.headers().get(header).and_then(|value| value.to_str().ok());
+        let given = header("x-nylas-signature").or_else(|| header("x-signature")).map(str::to_lowercase);
+        let by_nylas = signature(WEBHOOK_SECRET, request.body());
+        let by_product = signature(CUSTOMER_EVENTS_SECRET, request.body());
+        match signed {
+            Signed::Webhook => assert_eq!(given, Some(by_nylas), "{name}"),
+            Signed::Customer => assert_eq!(given, Some(by_product), "{name}"),
+            Signed::Wrongly => {
+                let given = given.unwrap_or_else(|| panic!("{name} has no signature"));
+                assert_eq!(given.len(), 64, "{name}");
+                assert!(given != by_nylas && given != by_product, "{name}");
+            }
+            Signed::Not => assert_eq!(given, None, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn the_challenge_sample_has_a_challenge_and_the_other_has_none() {
+    assert!(
+        ingress_sample("challenge").query_string_parameters().first("challenge").is_some_and(|value| value.len() == 36)
+    );
+    assert_eq!(ingress_sample("challenge-missing").query_string_parameters().first("challenge"), None);
+}
+
+#[test]
+fn the_compressed_sample_inflates_to_a_notification() {
+    let request = ingress_sample("gzip-notification");
+    assert_eq!(request.headers()["content-encoding"], "gzip");
+    let inflated: Value =
+        serde_json::from_reader(flate2::read::GzDecoder::new(request.body().as_ref())).expect("gzip around JSON");
+    assert_eq!(inflated["type"], "message.created");
+}
+
+#[test]
+fn the_base64_sample_is_flagged_and_decodes_to_a_plain_notification() {
+    let raw: Value = serde_json::from_str(&samples("webhook-ingress")["base64-body"]).expect("JSON");
+    assert_eq!(raw["isBase64Encoded"], true);
+    let request = ingress_sample("base64-body");
+    assert_eq!(request.headers().get("content-encoding"), None);
+    let decoded: Value = serde_json::from_slice(request.body()).expect("JSON under the base64");
+    assert_eq!(decoded["type"], "message.created");
+}
+
+#[test]
+fn the_upper_case_sample_is_upper_case_in_header_and_digits() {
+    let raw: Value = serde_json::from_str(&samples("webhook-ingress")["upper-case-signature"]).expect("JSON");
+    let given = raw["headers"]["X-NYLAS-SIGNATURE"].as_str().expect("the header is written in capitals");
+    assert_eq!(given, given.to_uppercase());
+    assert_ne!(given, given.to_lowercase());
+}
+
+#[test]
+fn the_odd_notifications_are_odd_in_the_way_their_names_say() {
+    let read = |name: &str| serde_json::from_slice::<Value>(ingress_sample(name).body()).expect("JSON");
+    assert_eq!(read("unknown-type")["type"], "folder.updated");
+    assert_eq!(read("not-a-nylas-notification").get("type"), None);
+    assert_eq!(read("calendar-event")["type"], "event.created");
+    assert_eq!(read("customer-signed-up")["type"], "customer.signed_up");
+    assert!(read("customer-signed-up")["email"].is_string());
+    assert_eq!(read("customer-bad-body").get("email"), None);
+}
+
+#[test]
+fn every_email_sample_has_the_ids_that_ingress_would_give_it() {
+    for (name, records) in email_records() {
+        assert!(!records.is_empty(), "{name}");
+        for record in &records {
+            assert_eq!(record.md5_of_body, Some(hex::encode(Md5::digest(body(record)))), "{name}: md5OfBody");
+            assert!(
+                record.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with("email-activity.fifo")),
+                "{name}"
+            );
+            for present in ["SentTimestamp", "ApproximateReceiveCount", "SequenceNumber"] {
+                let digits = record.attributes.get(present).map(String::as_str).unwrap_or_default();
+                assert!(!digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()), "{name}: {present}");
+            }
+            let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
+                assert_eq!(name, "batch-with-a-record-that-is-not-json");
+                continue;
+            };
+            let thread = notification["data"]["object"]["thread_id"].as_str().expect("samples have a thread");
+            let id = notification["id"].as_str().expect("samples have an id");
+            let group = &hex::encode(Sha256::digest(format!("thread:{thread}")))[..32];
+            let deduplication = hex::encode(Sha256::digest(format!("email-activity:{id}")));
+            assert_eq!(record.attributes["MessageGroupId"], group, "{name}");
+            assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_person_of_the_samples_lives_in_an_example_domain() {
+    let records = email_records();
+    let mut seen = 0;
+    for (name, record) in records.iter().flat_map(|(name, records)| records.iter().map(move |record| (name, record))) {
+        let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
+            continue;
+        };
+        for address in addresses(&notification) {
+            assert!(address.to_lowercase().ends_with(".example"), "{name}: {address}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "only {seen} addresses were seen");
+}
+
+#[test]
+fn the_email_samples_are_what_their_names_say() {
+    let records = email_records();
+    let names: Vec<&str> = records.keys().map(String::as_str).collect();
+    let expected = [
+        "batch-with-a-record-that-is-not-json",
+        "draft",
+        "duplicate-notification",
+        "inbound-known-contact",
+        "internal-only",
+        "outbound-microsoft-folder",
+        "outbound-two-recipients-and-cc",
+        "several-contacts",
+        "unknown-sender",
+    ];
+    assert_eq!(names, expected);
+    let only = |name: &str| notification(&records[name][0]);
+    let object = |name: &str| only(name)["data"]["object"].clone();
+    let company = |address: &String| address.to_lowercase().ends_with(COMPANY_DOMAIN);
+
+    assert_eq!(known_people(&only("inbound-known-contact")), 1);
+    assert_eq!(object("inbound-known-contact")["folders"][0], "INBOX");
+
+    let outbound = object("outbound-two-recipients-and-cc");
+    assert_eq!(outbound["folders"][0], "SENT");
+    assert_eq!((outbound["to"].as_array().map(Vec::len), outbound["cc"].as_array().map(Vec::len)), (Some(2), Some(1)));
+    assert_eq!(known_people(&only("outbound-two-recipients-and-cc")), 3);
+
+    assert!(addresses(&only("internal-only")).iter().all(company));
+    assert_eq!(known_people(&only("unknown-sender")), 0);
+    assert!(!addresses(&only("unknown-sender")).iter().all(company));
+    assert_eq!(object("draft")["folders"][0], "DRAFT");
+    assert_eq!(known_people(&only("several-contacts")), 3);
+    assert!(addresses(&only("several-contacts")).iter().any(|address| *address != address.to_lowercase()));
+
+    let [first, second] = records["duplicate-notification"].as_slice() else { panic!("a duplicate has two records") };
+    assert_eq!(notification(first)["id"], notification(second)["id"]);
+    assert_ne!(body(first), body(second), "the attempt changes the bytes");
+    assert_ne!(first.message_id, second.message_id);
+
+    let batch = &records["batch-with-a-record-that-is-not-json"];
+    let readable: Vec<bool> = batch.iter().map(|record| serde_json::from_str::<Value>(body(record)).is_ok()).collect();
+    assert_eq!(readable, [true, false, true]);
+    let groups: BTreeSet<&String> = batch.iter().map(|record| &record.attributes["MessageGroupId"]).collect();
+    assert_eq!(groups.len(), 3);
+}
+
+#[test]
+fn every_folder_of_the_samples_is_in_the_demos_mailboxes() {
+    Nylas::builder().grants_file(&events("demo/mailboxes.json")).expect("the stand-in takes the demo's mailboxes");
+    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
+    let records = email_records();
+    for record in records.values().flatten() {
+        let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
+            continue;
+        };
+        let object = &notification["data"]["object"];
+        let grant =
+            grants.iter().find(|grant| object["grant_id"] == grant.id.as_str()).expect("the demo has the grant");
+        for folder in object["folders"].as_array().expect("folders") {
+            assert!(grant.folders.iter().any(|known| known["id"] == *folder), "{folder} of {}", grant.email);
+        }
+    }
+    let sent = grants.iter().find_map(|grant| grant.folder_id("\\Sent")).expect("the Microsoft mailbox has one");
+    assert_eq!(notification(&records["outbound-microsoft-folder"][0])["data"]["object"]["folders"][0], sent);
+}
