@@ -21,6 +21,9 @@ mod run;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(test)]
+mod tests;
+
 pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{

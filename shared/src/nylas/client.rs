@@ -88,8 +88,9 @@ mod tests {
     async fn ask(template: ResponseTemplate) -> Result<Option<Message>, NylasError> {
         let server = MockServer::start().await;
         Mock::given(method("GET"))
-            .and(path("/v3/grants/g%201/messages/AAMk%2Fx%3D%3D"))
+            .and(path("/v3/grants/g%201/messages/AAMk%2Fx=="))
             .respond_with(template)
+            .expect(1)
             .mount(&server)
             .await;
         let grant = GrantId::parse("g 1").expect("a grant");
