@@ -21,7 +21,9 @@ pub enum ConfigurationError {
 }
 
 /// Where variables come from: the process's environment, or a list in tests.
-pub struct Environment(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
     /// The environment of this process.

@@ -11,7 +11,7 @@ use crate::domain::queue_message::{GroupId, queue_accepts};
 use crate::engine::{DeadLetter, Queue, StoreError};
 
 /// SQS hides a message for 12 hours at most, counted from its receipt.
-const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60 - 120);
+const MAX_VISIBILITY: Duration = Duration::from_mins(12 * 60 - 2);
 
 /// The longest reason a dead letter carries, in characters. Attributes count towards the size of the message.
 const MAX_REASON: usize = 1000;

@@ -24,7 +24,7 @@ impl EmailAddress {
         let domain = ascii_domain(domain)?;
         let local = local.to_lowercase();
         let normalised = format!("{local}@{domain}");
-        email_address::EmailAddress::is_valid(&normalised).then(|| Self { at: local.len(), text: normalised })
+        email_address::EmailAddress::is_valid(&normalised).then_some(Self { at: local.len(), text: normalised })
     }
 
     /// The whole address.

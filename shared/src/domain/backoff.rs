@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// The longest wait between two tries that is not asked for by the other side.
-pub const MAX_BACKOFF: Duration = Duration::from_secs(30 * 60);
+pub const MAX_BACKOFF: Duration = Duration::from_mins(30);
 
 /// The longest `Retry-After` that is honoured. SQS hides a message for 12 hours at most, counted from its receipt.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(11 * 60 * 60);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(11);
 
 /// How long and how often to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { first_delay: Duration::from_secs(5), retry_for: Duration::from_secs(4 * 24 * 60 * 60) }
+        Self { first_delay: Duration::from_secs(5), retry_for: Duration::from_hours(4 * 24) }
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn wait(failures: u32, retry_after: Option<Duration>) -> Duration {
         match RetryPolicy::default().next(failures, Duration::ZERO, retry_after, 1.0) {
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn last_try_falls_inside_the_allowed_time() {
         let policy = RetryPolicy::default();
-        let left = Duration::from_secs(60);
-        assert_eq!(policy.next(20, policy.retry_for - left, None, 1.0), Next::RetryIn(left));
+        let left = Duration::from_mins(1);
+        assert_eq!(policy.next(20, Duration::from_mins(4 * 24 * 60 - 1), None, 1.0), Next::RetryIn(left));
     }
 
     proptest! {

@@ -82,7 +82,7 @@ pub(super) fn by_group(messages: Vec<QueueMessage>) -> Vec<Vec<QueueMessage>> {
 mod tests {
     use super::*;
 
-    fn event(records: serde_json::Value) -> SqsEvent {
+    fn event(records: &serde_json::Value) -> SqsEvent {
         serde_json::from_value(serde_json::json!({ "Records": records })).expect("an SQS event")
     }
 
@@ -93,7 +93,7 @@ mod tests {
             serde_json::json!({"messageId": "", "receiptHandle": "r"}),
         ] {
             assert_eq!(
-                messages_of(event(serde_json::json!([record]))),
+                messages_of(event(&serde_json::json!([record]))),
                 Err(BatchError::Nameless { position: 0, field: "messageId" })
             );
         }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn record_without_a_body_is_kept() {
         let messages =
-            messages_of(event(serde_json::json!([{"messageId": "m", "receiptHandle": "r"}]))).expect("messages");
+            messages_of(event(&serde_json::json!([{"messageId": "m", "receiptHandle": "r"}]))).expect("messages");
         assert_eq!(messages[0].body, "");
         assert_eq!(messages[0].receive_count, 1);
     }
@@ -113,7 +113,7 @@ mod tests {
             serde_json::json!({"messageId": id, "receiptHandle": "r", "body": "",
                 "attributes": group.map_or(serde_json::json!({}), |group| serde_json::json!({"MessageGroupId": group}))})
         };
-        let messages = messages_of(event(serde_json::json!([
+        let messages = messages_of(event(&serde_json::json!([
             record("1", Some("a")),
             record("2", Some("b")),
             record("3", Some("a")),

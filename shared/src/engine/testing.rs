@@ -106,7 +106,7 @@ impl Leases for MemoryLeases {
         record.ends = end_of_life(request.now);
         record.fence += 1;
         record.unresolved += 1;
-        record.content = request.content.to_owned();
+        request.content.clone_into(&mut record.content);
         Ok(Claim::Granted(Lease {
             key: request.key.clone(),
             fence: record.fence,
@@ -294,7 +294,6 @@ fn failed(ending: Ending) -> FailedTry {
 ///
 /// # Panics
 /// With the name of the rule that is broken.
-#[expect(clippy::too_many_lines, reason = "a list of rules, one after another")]
 pub async fn leases_keep_their_rules(leases: &impl Leases, run: &str) {
     let claimant = |name: &str| Claimant::new(leases, &format!("{run}-{name}"));
     let decision = Decision::logged("contact matched", "act-1").with("contact_ids", vec!["c1", "c2"]);

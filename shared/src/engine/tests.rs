@@ -189,7 +189,7 @@ async fn permanent_failure_goes_to_the_dead_letter_queue_at_once_and_can_be_redr
 async fn message_is_given_up_when_it_is_as_old_as_allowed() {
     let bench = Bench::new();
     bench.run(vec![lone("a")], &Answering::new(down)).await;
-    bench.pass(Duration::from_secs(4 * 24 * 60 * 60));
+    bench.pass(Duration::from_hours(4 * 24));
     assert!(bench.run(vec![lone("a")], &Answering::new(down)).await.is_empty());
     assert_eq!(bench.classes_buried(), ["gave_up"]);
     assert!(bench.engine.queue.buried()[0].reason.contains("crm.unavailable"), "the last cause is told");
@@ -398,7 +398,7 @@ async fn worker_that_lost_its_lease_cannot_complete_and_hands_the_message_back()
     impl Processor for Overtaken<'_> {
         async fn process(&self, _: &Work) -> Result<Decision, Failure> {
             if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
-                self.0.pass(Duration::from_secs(60));
+                self.0.pass(Duration::from_mins(1));
                 let second = Answering::new(|_: &str| Ok(Decision::logged("by the second", "act-2")));
                 assert!(Box::pin(self.0.run(vec![lone("a")], &second)).await.is_empty());
             }
@@ -459,7 +459,7 @@ async fn redrive_after_the_record_has_ended_is_worked_on_again() {
     let bench = Bench::new();
     let processor = Answering::new(log);
     bench.run(vec![lone("a")], &processor).await;
-    bench.pass(Duration::from_secs(36 * 24 * 60 * 60));
+    bench.pass(Duration::from_hours(36 * 24));
     bench.run(vec![lone("a")], &processor).await;
     assert_eq!(processor.seen(), ["a", "a"], "effects beyond the record's life are guarded by keys of their own");
 }
@@ -523,6 +523,6 @@ proptest! {
 fn clock_of_the_bench_can_be_turned() {
     let bench = Bench::new();
     let before = bench.engine.clock.now();
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     assert_eq!(bench.engine.clock.now(), before.checked_add(60.seconds()).expect("a time"));
 }
