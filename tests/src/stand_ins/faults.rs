@@ -20,6 +20,8 @@ pub enum Fault {
     DropConnection,
     /// The call is carried out and its effect stays, but the connection is closed before the answer.
     LoseAnswer,
+    /// The call is carried out and its effect stays, but the answer comes only after this long.
+    DelayAnswer(Duration),
     /// Nothing happens for this long; then the call is served, unless the caller has left by then.
     Hang(Duration),
 }

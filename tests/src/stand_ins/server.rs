@@ -215,15 +215,17 @@ async fn serve_call(site: Arc<Site>, request: Request<Incoming>) -> std::result:
         }
         Some(Fault::DropConnection) => return Err(ConnectionClosed),
         Some(Fault::Hang(pause)) => tokio::time::sleep(*pause).await,
-        Some(Fault::LoseAnswer) | None => {}
+        Some(Fault::LoseAnswer | Fault::DelayAnswer(_)) | None => {}
     }
     let answer = match site.router.clone().oneshot(request.map(Body::new)).await {
         Ok(answer) => answer,
         Err(never) => match never {},
     }
     .into_response();
-    if fault == Some(Fault::LoseAnswer) {
-        return Err(ConnectionClosed);
+    match &fault {
+        Some(Fault::LoseAnswer) => return Err(ConnectionClosed),
+        Some(Fault::DelayAnswer(pause)) => tokio::time::sleep(*pause).await,
+        _ => {}
     }
     site.log.answered(call, answer.status().as_u16());
     Ok(answer)
@@ -241,6 +243,16 @@ mod tests {
         let error_answer: ErrorAnswer =
             |status| (StatusCode::from_u16(status).expect("a test uses real statuses"), "failed").into_response();
         Server::start(0, router, error_answer).expect("a free port exists")
+    }
+
+    #[tokio::test]
+    async fn a_delayed_answer_comes_after_its_time() {
+        let server = server();
+        server.faults().add(FaultRule::next(1, Fault::DelayAnswer(std::time::Duration::from_millis(80))));
+        let begun = std::time::Instant::now();
+        let answer = reqwest::get(server.base_url()).await.expect("an answer comes");
+        assert_eq!(answer.status(), 200);
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(80));
     }
 
     #[tokio::test]
