@@ -7,7 +7,7 @@ use shared::configuration::Environment;
 use shared::engine::Deadline;
 use shared::worker::Worker;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shared::telemetry::start_logging();
     let worker = &Worker::from_environment(FUNCTION, &Environment::process()).await?;

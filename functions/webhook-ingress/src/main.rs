@@ -4,7 +4,7 @@ use lambda_http::{Error, Request, run, service_fn};
 use shared::configuration::Environment;
 use webhook_ingress::{Configuration, Ingress};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shared::telemetry::start_logging();
     let configuration = Configuration::from_environment(&Environment::process())?;

@@ -4,9 +4,9 @@
 //! managed: only the operator writes it, as a JSON list, and a deployment never touches it. Ingress takes the union.
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use shared::aws::secrets::Secrets;
+use shared::aws::secrets::{SecretError, Secrets};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,24 +15,55 @@ use crate::signature::SigningSecret;
 /// How often the secrets are re-read at most.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
 
+/// The secrets of one place as they were last read.
+#[derive(Debug, Clone, Default)]
+struct Keys {
+    live: Vec<SigningSecret>,
+    /// The last reading failed, so there may be others by now.
+    stale: bool,
+}
+
+impl Keys {
+    /// What was known before, after a reading that failed: a service that is down must not turn right signatures away.
+    fn unread(before: &Self) -> Self {
+        Self { live: before.live.clone(), stale: true }
+    }
+}
+
 /// What is known of the secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// The live webhook secrets.
-    pub webhook: Vec<SigningSecret>,
-    /// The live secrets for customer events.
-    pub customer_events: Vec<SigningSecret>,
+    parameter: Keys,
+    managed: Keys,
+    customer_events: Keys,
     /// Until when a rotation is under way: an unknown signature may then be that of a secret not yet written here.
-    pub rotating_until: Option<Timestamp>,
-    /// False if a secret could not be read: then an unknown signature may be right.
-    pub complete: bool,
+    rotating_until: Option<Timestamp>,
 }
 
 impl Known {
+    /// The live webhook secrets of both places.
+    pub fn webhook(&self) -> impl Iterator<Item = &SigningSecret> {
+        self.parameter.live.iter().chain(&self.managed.live)
+    }
+
+    /// The live secrets for customer events.
+    pub fn customer_events(&self) -> impl Iterator<Item = &SigningSecret> {
+        self.customer_events.live.iter()
+    }
+
     /// True if an unknown signature of a notification proves that it is false.
     #[must_use]
-    pub fn can_refuse(&self, now: Timestamp) -> bool {
-        self.complete && !self.webhook.is_empty() && self.rotating_until.is_none_or(|until| until <= now)
+    pub fn can_refuse_notification(&self, now: Timestamp) -> bool {
+        !self.parameter.stale
+            && !self.managed.stale
+            && self.webhook().next().is_some()
+            && self.rotating_until.is_none_or(|until| until <= now)
+    }
+
+    /// True if an unknown signature of a customer event proves that it is false.
+    #[must_use]
+    pub fn can_refuse_customer_event(&self) -> bool {
+        !self.customer_events.stale && !self.customer_events.live.is_empty()
     }
 }
 
@@ -58,7 +89,7 @@ pub struct LiveSecrets {
 impl LiveSecrets {
     /// Reads the secrets for the first time. What cannot be read now is read again when it is needed.
     pub async fn read(secrets: Secrets, places: Places) -> Self {
-        let known = read(&secrets, &places).await;
+        let known = read(&secrets, &places, &Known::default()).await;
         Self { secrets, places, known: RwLock::new((Arc::new(known), Instant::now())) }
     }
 
@@ -76,13 +107,13 @@ impl LiveSecrets {
             }
             known.1 = Instant::now();
         }
-        let fresh = Arc::new(read(&self.secrets, &self.places).await);
+        let fresh = Arc::new(read(&self.secrets, &self.places, &self.known()).await);
         self.known.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::clone(&fresh);
         Some(fresh)
     }
 }
 
-async fn read(secrets: &Secrets, places: &Places) -> Known {
+async fn read(secrets: &Secrets, places: &Places, before: &Known) -> Known {
     let value = async |arn: Option<&str>| match arn {
         None => Ok(None),
         Some(arn) => secrets.read(arn).await.inspect_err(|error| tracing::error!(error = %error, "secret unreadable")),
@@ -92,17 +123,13 @@ async fn read(secrets: &Secrets, places: &Places) -> Known {
         value(Some(&places.managed)),
         value(places.customer_events.as_deref())
     );
-    let mut known = Known { complete: true, ..Known::default() };
-    match webhook {
-        Ok(text) => known.webhook = text.map(|text| separated(text.expose_secret())).unwrap_or_default(),
-        Err(_) => known.complete = false,
-    }
-    match managed.map(|text| text.map(|text| parse_managed(text.expose_secret()))) {
-        Ok(None) => {}
-        Ok(Some(Ok((managed, rotating_until)))) => {
-            known.webhook.extend(managed);
-            known.rotating_until = rotating_until;
-        }
+    let keys = |text: Result<Option<SecretString>, SecretError>, before: &Keys| match text {
+        Ok(text) => Keys { live: text.map(|text| separated(text.expose_secret())).unwrap_or_default(), stale: false },
+        Err(_) => Keys::unread(before),
+    };
+    let (managed, rotating_until) = match managed.map(|text| text.map(|text| parse_managed(text.expose_secret()))) {
+        Ok(None) => (Keys::default(), None),
+        Ok(Some(Ok((live, rotating_until)))) => (Keys { live, stale: false }, rotating_until),
         Ok(Some(Err(error))) => {
             // The position alone: the text around it is a secret.
             tracing::error!(
@@ -110,15 +137,16 @@ async fn read(secrets: &Secrets, places: &Places) -> Known {
                 column = error.column(),
                 "the managed webhook secret is not a JSON list"
             );
-            known.complete = false;
+            (Keys::unread(&before.managed), before.rotating_until)
         }
-        Err(_) => known.complete = false,
+        Err(_) => (Keys::unread(&before.managed), before.rotating_until),
+    };
+    Known {
+        parameter: keys(webhook, &before.parameter),
+        managed,
+        customer_events: keys(customer_events, &before.customer_events),
+        rotating_until,
     }
-    match customer_events {
-        Ok(text) => known.customer_events = text.map(|text| separated(text.expose_secret())).unwrap_or_default(),
-        Err(_) => known.complete = false,
-    }
-    known
 }
 
 fn separated(text: &str) -> Vec<SigningSecret> {
@@ -177,13 +205,21 @@ mod tests {
     #[test]
     fn unknown_signature_is_proof_only_when_every_secret_is_known_and_none_is_being_rotated() {
         let now = Timestamp::from_second(1000).expect("a time");
-        let whole =
-            Known { webhook: separated("a"), customer_events: Vec::new(), rotating_until: None, complete: true };
-        assert!(whole.can_refuse(now));
-        assert!(!Known { complete: false, ..whole.clone() }.can_refuse(now));
-        assert!(!Known { webhook: Vec::new(), ..whole.clone() }.can_refuse(now));
+        let keys = |text| Keys { live: separated(text), stale: false };
+        let whole = Known { parameter: keys("a"), managed: keys("b"), ..Known::default() };
+        assert!(whole.can_refuse_notification(now));
+        assert!(Known { managed: Keys::default(), ..whole.clone() }.can_refuse_notification(now), "one is enough");
+        let stale = Keys { stale: true, ..keys("a") };
+        assert!(!Known { parameter: stale.clone(), ..whole.clone() }.can_refuse_notification(now));
+        assert!(!Known { managed: stale.clone(), ..whole.clone() }.can_refuse_notification(now));
+        assert!(Known { customer_events: stale.clone(), ..whole.clone() }.can_refuse_notification(now));
+        assert!(!Known::default().can_refuse_notification(now), "there is none");
         let until = Timestamp::from_second(1001).expect("a time");
-        assert!(!Known { rotating_until: Some(until), ..whole.clone() }.can_refuse(now));
-        assert!(Known { rotating_until: Some(now), ..whole }.can_refuse(now), "over");
+        assert!(!Known { rotating_until: Some(until), ..whole.clone() }.can_refuse_notification(now));
+        assert!(Known { rotating_until: Some(now), ..whole.clone() }.can_refuse_notification(now), "over");
+
+        assert!(!whole.can_refuse_customer_event(), "there is none");
+        assert!(!Known { customer_events: stale.clone(), ..whole.clone() }.can_refuse_customer_event());
+        assert!(Known { customer_events: keys("c"), parameter: stale, ..whole }.can_refuse_customer_event());
     }
 }

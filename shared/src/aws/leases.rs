@@ -58,6 +58,7 @@ impl DynamoLeases {
         &self,
         lease: &Lease,
         update: String,
+        names: &[(&'static str, &'static str)],
         values: Vec<(&'static str, AttributeValue)>,
     ) -> Result<Committed, StoreError> {
         let mut request = self
@@ -70,6 +71,9 @@ impl DynamoLeases {
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":fence", number(lease.fence))
             .expression_attribute_values(":in_progress", text("in_progress"));
+        for (name, attribute) in names {
+            request = request.expression_attribute_names(*name, *attribute);
+        }
         for (name, value) in values {
             request = request.expression_attribute_values(name, value);
         }
@@ -145,6 +149,7 @@ impl Leases for DynamoLeases {
             "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
              updated_at = :updated_at, expires_at = :expires_at REMOVE lease_until"
                 .to_owned(),
+            &[],
             vec![
                 (":done", text("done")),
                 (":decision", decision_item),
@@ -167,11 +172,12 @@ impl Leases for DynamoLeases {
         self.settle(
             lease,
             format!(
-                "SET #state = :failed, class = :class, reason = :reason, outcome = :outcome, \
+                "SET #state = :failed, #class = :class, reason = :reason, outcome = :outcome, \
                  failures = if_not_exists(failures, :zero) + :one, \
                  first_failed_at = if_not_exists(first_failed_at, :updated_at), last_failed_at = :updated_at, \
                  updated_at = :updated_at, expires_at = :expires_at{verdict} REMOVE lease_until"
             ),
+            &[("#class", "class")],
             vec![
                 (":failed", text("failed")),
                 (":class", text(&failed.class)),
@@ -192,6 +198,7 @@ impl Leases for DynamoLeases {
             "SET #state = :failed, unresolved_claims = unresolved_claims - :one, updated_at = :updated_at \
              REMOVE lease_until"
                 .to_owned(),
+            &[],
             vec![(":failed", text("failed")), (":one", number(1)), (":updated_at", text(&now.to_string()))],
         )
         .await

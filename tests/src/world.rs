@@ -1,0 +1,103 @@
+//! A whole world to run the stack in: the local engine, the deployed stack, and stand-ins for Nylas and the CRM.
+
+use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack, project_root};
+use crate::samples::SampleError;
+use crate::stack_view::{StackView, ViewError};
+use crate::stand_ins::nylas::Nylas;
+use crate::stand_ins::nylas_webhook::NylasWebhook;
+use crate::stand_ins::rest_crm::RestCrm;
+use crate::stand_ins::{StandInError, nylas, rest_crm};
+
+/// The secret that the stack's webhook is deployed with.
+pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret";
+
+/// The secret that the stack's customer events are deployed with.
+pub const CUSTOMER_EVENTS_SECRET: &str = "sandbox-customer-events-secret";
+
+/// The company in all samples.
+pub const COMPANY_DOMAIN: &str = "northwind.example";
+
+/// The grant of the support mailbox.
+pub const SUPPORT_GRANT: &str = "support-grant-0001";
+
+/// Something in the world could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// The local engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A stand-in.
+    #[error(transparent)]
+    StandIn(#[from] StandInError),
+    /// A look at the stack.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// A sample.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+}
+
+/// The world.
+pub struct World {
+    /// The local AWS.
+    pub engine: LocalEngine,
+    /// What is deployed on it.
+    pub stack: Stack,
+    /// The CRM.
+    pub crm: RestCrm,
+    /// Nylas's API.
+    pub nylas: Nylas,
+    /// What the stack holds.
+    pub view: StackView,
+}
+
+impl World {
+    /// Starts everything and deploys the built template. Lines for people go to `say`.
+    pub async fn start(options: &Options, stack_name: &str, mut say: impl FnMut(&str)) -> Result<Self, WorldError> {
+        let samples = project_root().join("events/demo");
+        let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
+        let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.start()?;
+        say(&format!("the CRM stands in at {}, Nylas at {}", crm.base_url(), nylas.base_url()));
+        let engine = LocalEngine::start(options).await?;
+        say(&format!("the local engine answers at {}", engine.endpoint()));
+        say("deploying template.yaml with `sam deploy`, IAM enforced");
+        let parameters = parameters(&crm, &nylas);
+        let stack = engine
+            .deploy(stack_name, &parameters, |line| {
+                if line.contains("CREATE_COMPLETE") || line.contains("Error") {
+                    say(&format!("  {}", line.trim()));
+                }
+            })
+            .await?;
+        let view = StackView::new(&engine.aws_config().await, &stack)?;
+        Ok(Self { engine, stack, crm, nylas, view })
+    }
+
+    /// Nylas's sending half, pointed at the stack.
+    pub fn webhook(&self) -> Result<NylasWebhook, WorldError> {
+        self.webhook_signed_with(WEBHOOK_SECRET)
+    }
+
+    /// Nylas's sending half with another secret.
+    pub fn webhook_signed_with(&self, secret: &str) -> Result<NylasWebhook, WorldError> {
+        let target = FunctionUrl::at_engine(self.stack.webhook_url()?, &self.engine.endpoint())?;
+        Ok(NylasWebhook::new(target.address.as_str(), secret)?.host(&target.host))
+    }
+}
+
+/// The parameters of the stack in this world.
+#[must_use]
+pub fn parameters(crm: &RestCrm, nylas: &Nylas) -> Vec<(&'static str, String)> {
+    vec![
+        ("NylasApiUri", nylas.base_url()),
+        ("NylasApiKey", nylas::DEFAULT_API_KEY.to_owned()),
+        ("NylasWebhookSecret", WEBHOOK_SECRET.to_owned()),
+        ("CustomerEventsSecret", CUSTOMER_EVENTS_SECRET.to_owned()),
+        ("CrmBaseUrl", crm.base_url()),
+        ("CrmApiKey", rest_crm::DEFAULT_API_KEY.to_owned()),
+        ("CrmRequestsPerSecond", "1000".to_owned()),
+        ("CompanyDomains", COMPANY_DOMAIN.to_owned()),
+        ("SupportGrantIds", SUPPORT_GRANT.to_owned()),
+        ("RetryFirstDelay", "1s".to_owned()),
+    ]
+}

@@ -1,0 +1,594 @@
+//! What `template.yaml` has to keep to, as tests: the queues, tables, roles, alarms, parameters and
+//! outputs that the design fixes, and what AWS would only say at deployment or the local engine not at all.
+//! The template is read as it stands, its short forms (`!Ref`, `!Sub`) turned into their long ones.
+//! A rule that holds for every function or queue is checked for every one there is, so that one
+//! that is added later has to keep to it too.
+
+use std::{collections::BTreeMap, fs};
+
+use sandbox::local_engine::project_root;
+use serde_json::{Map, Value, json};
+
+/// Actions that know no resource but `*`, as AWS documents, and may have it.
+const ACTIONS_WITHOUT_RESOURCES: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
+/// Fourteen days, the longest that SQS keeps a message.
+const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
+/// What Lambda's environment holds, names and values together.
+const ENVIRONMENT_BYTES: usize = 4096;
+
+/// The queues of the routing table with the time-out of their consumer in seconds.
+const QUEUES: [(&str, u64); 6] = [
+    ("EmailActivity", 30),
+    ("CalendarSync", 30),
+    ("NotetakerMedia", 300),
+    ("Onboarding", 30),
+    ("TicketTriage", 30),
+    ("ContactSync", 120),
+];
+/// The queues that a schedule targets.
+const QUEUES_OF_SCHEDULES: [&str; 3] = ["NotetakerMedia", "Onboarding", "ContactSync"];
+
+struct Template(Value);
+
+impl Template {
+    fn read() -> Self {
+        let text = fs::read_to_string(project_root().join("template.yaml")).expect("the template can be read");
+        let template = serde_norway::from_str(&text).expect("the template is YAML");
+        Self(in_long_form(template))
+    }
+
+    fn resources(&self) -> &Map<String, Value> {
+        self.0["Resources"].as_object().expect("the template has resources")
+    }
+
+    fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.resources()
+            .iter()
+            .filter(move |(_, resource)| resource["Type"] == kind)
+            .map(|(name, resource)| (name.as_str(), resource))
+    }
+
+    fn properties(&self, name: &str) -> &Value {
+        let properties = &self.0["Resources"][name]["Properties"];
+        assert!(properties.is_object(), "the template has no resource {name}");
+        properties
+    }
+
+    fn parameters(&self) -> &Map<String, Value> {
+        self.0["Parameters"].as_object().expect("the template has parameters")
+    }
+
+    fn functions(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.of_type("AWS::Serverless::Function").map(|(name, resource)| (name, &resource["Properties"]))
+    }
+
+    fn role_of(&self, function: &str) -> &Value {
+        let role = self.properties(function)["Role"]["Fn::GetAtt"].as_str().expect("the role is a resource");
+        self.properties(role.strip_suffix(".Arn").expect("the role is given by its ARN"))
+    }
+
+    fn statements_of(&self, function: &str) -> Vec<&Value> {
+        list(&self.role_of(function)["Policies"])
+            .iter()
+            .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
+            .collect()
+    }
+
+    /// Whether a function may do `action` on the resource that has `mark` in its name.
+    fn may(&self, function: &str, action: &str, mark: &str) -> bool {
+        self.statements_of(function).into_iter().any(|statement| {
+            one_or_more(&statement["Action"]).contains(&json!(action))
+                && statement["Resource"].to_string().contains(mark)
+        })
+    }
+}
+
+/// Turns `!Ref x` into `{"Ref": x}` and `!Name x` into `{"Fn::Name": x}`.
+fn in_long_form(value: serde_norway::Value) -> Value {
+    use serde_norway::Value as Yaml;
+    match value {
+        Yaml::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            let name = match tag.trim_start_matches('!') {
+                short @ ("Ref" | "Condition") => short.to_owned(),
+                short => format!("Fn::{short}"),
+            };
+            json!({ name: in_long_form(tagged.value) })
+        }
+        Yaml::Sequence(items) => items.into_iter().map(in_long_form).collect(),
+        Yaml::Mapping(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| {
+                let key = key.as_str().expect("keys are texts").to_owned();
+                (key, in_long_form(value))
+            });
+            Value::Object(entries.collect())
+        }
+        plain => serde_json::to_value(plain).expect("plain values have a JSON form"),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn one_or_more(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
+}
+
+#[test]
+fn every_queue_of_the_routing_table_is_fifo_in_high_throughput_mode() {
+    let template = Template::read();
+    for queue in QUEUES.iter().flat_map(|(queue, _)| [format!("{queue}Queue"), format!("{queue}DeadLetterQueue")]) {
+        let properties = template.properties(&queue);
+        assert_eq!(properties["FifoQueue"], true, "{queue}");
+        assert_eq!(properties["DeduplicationScope"], "messageGroup", "{queue}");
+        assert_eq!(properties["FifoThroughputLimit"], "perMessageGroupId", "{queue}");
+    }
+}
+
+#[test]
+fn every_queue_keeps_messages_14_days_takes_a_mebibyte_and_is_encrypted_by_sqs() {
+    let template = Template::read();
+    let mut count = 0;
+    for (name, queue) in template.of_type("AWS::SQS::Queue") {
+        let properties = &queue["Properties"];
+        assert_eq!(properties["MessageRetentionPeriod"], FOURTEEN_DAYS, "{name}");
+        assert_eq!(properties["MaximumMessageSize"], 1_048_576, "{name}");
+        assert_eq!(properties["SqsManagedSseEnabled"], true, "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 2 * QUEUES.len() + 1, "each queue with its dead-letter queue, and the unroutable queue");
+}
+
+#[test]
+fn visibility_is_six_times_the_time_out_of_the_consumer() {
+    let template = Template::read();
+    for (queue, time_out) in QUEUES {
+        assert_eq!(template.properties(&format!("{queue}Queue"))["VisibilityTimeout"], 6 * time_out, "{queue}");
+    }
+    for (function, properties) in template.functions() {
+        for event in properties["Events"].as_object().into_iter().flat_map(Map::values) {
+            let queue = event["Properties"]["Queue"]["Fn::GetAtt"].as_str().expect("a function's event is a queue");
+            let queue = template.properties(queue.trim_end_matches(".Arn"));
+            let time_out = properties["Timeout"].as_u64().expect("a time-out is a number");
+            assert_eq!(queue["VisibilityTimeout"], 6 * time_out, "{function}");
+        }
+    }
+}
+
+#[test]
+fn the_code_and_not_the_count_of_receives_decides_when_a_message_is_given_up() {
+    let template = Template::read();
+    for (queue, _) in QUEUES {
+        let policy = &template.properties(&format!("{queue}Queue"))["RedrivePolicy"];
+        assert_eq!(policy["maxReceiveCount"], 1000, "{queue}");
+        let target = format!("{queue}DeadLetterQueue.Arn");
+        assert_eq!(policy["deadLetterTargetArn"], json!({ "Fn::GetAtt": target }), "{queue}");
+    }
+}
+
+#[test]
+fn a_dead_letter_queue_takes_dead_letters_of_its_own_queue_only() {
+    let template = Template::read();
+    for (queue, _) in QUEUES {
+        let name = template.properties(&format!("{queue}Queue"))["QueueName"]["Fn::Sub"].clone();
+        let name = name.as_str().expect("a queue bears the stack's name");
+        let policy = &template.properties(&format!("{queue}DeadLetterQueue"))["RedriveAllowPolicy"];
+        assert_eq!(policy["redrivePermission"], "byQueue", "{queue}");
+        let source = policy["sourceQueueArns"][0]["Fn::Sub"].as_str().expect("the source is an ARN");
+        assert!(source.ends_with(&format!(":{name}")), "{queue}: {source} is not the ARN of {name}");
+    }
+}
+
+#[test]
+fn exactly_the_queues_that_a_schedule_targets_deduplicate_by_content() {
+    let template = Template::read();
+    for (queue, _) in QUEUES {
+        let by_content = &template.properties(&format!("{queue}Queue"))["ContentBasedDeduplication"];
+        assert_eq!(by_content, QUEUES_OF_SCHEDULES.contains(&queue), "{queue}");
+    }
+}
+
+#[test]
+fn every_function_reads_its_queue_in_partial_batches_with_a_bound_on_concurrency() {
+    let template = Template::read();
+    let mut consumers = 0;
+    for (function, properties) in template.functions() {
+        for (name, event) in properties["Events"].as_object().into_iter().flatten() {
+            let event = &event["Properties"];
+            assert_eq!(event["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{function} {name}");
+            let bound = json!({ "MaximumConcurrency": { "Ref": "WorkerConcurrency" } });
+            assert_eq!(event["ScalingConfig"], bound, "{function} {name}");
+            assert_eq!(event["BatchSize"], 10, "{function} {name}");
+            consumers += 1;
+        }
+    }
+    assert!(consumers > 0);
+}
+
+#[test]
+fn every_function_has_a_role_of_its_own_without_managed_policies() {
+    let template = Template::read();
+    let mut owners = BTreeMap::new();
+    for (function, properties) in template.functions() {
+        let role = properties["Role"]["Fn::GetAtt"].as_str().expect("the role is a resource").to_owned();
+        if let Some(other) = owners.insert(role.clone(), function) {
+            panic!("{function} and {other} share {role}");
+        }
+        assert!(properties.get("Policies").is_none(), "{function}: permissions belong to its role");
+        assert!(template.role_of(function).get("ManagedPolicyArns").is_none(), "{function}");
+    }
+    assert_eq!(template.of_type("AWS::IAM::Role").count(), owners.len(), "a role nobody uses");
+}
+
+#[test]
+fn no_role_may_do_everything_or_anything_to_everything() {
+    let template = Template::read();
+    for (function, _) in template.functions() {
+        for statement in template.statements_of(function) {
+            let actions = one_or_more(&statement["Action"]);
+            assert!(!actions.is_empty(), "{function}: {statement}");
+            for action in &actions {
+                let action = action.as_str().expect("an action is a text");
+                assert!(!action.contains('*'), "{function}: {action}");
+            }
+            if one_or_more(&statement["Resource"]).contains(&json!("*")) {
+                let allowed = |action: &Value| ACTIONS_WITHOUT_RESOURCES.iter().any(|without| action == without);
+                assert!(actions.iter().all(allowed), "{function}: {statement}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ingress_may_put_messages_and_bodies_and_read_its_secrets_and_nothing_else() {
+    let template = Template::read();
+    let ingress = "WebhookIngressFunction";
+    for (queue, _) in QUEUES {
+        assert!(template.may(ingress, "sqs:SendMessage", &format!("{queue}Queue.Arn")), "{queue}");
+    }
+    assert!(template.may(ingress, "sqs:SendMessage", "UnroutableQueue.Arn"));
+    assert!(template.may(ingress, "s3:PutObject", "/bodies/*"));
+    for secret in ["ManagedWebhookSecret", "WebhookSecret", "EventsSecret"] {
+        assert!(template.may(ingress, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    let mut actions: Vec<Value> =
+        template.statements_of(ingress).iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
+    actions.sort_by_key(Value::to_string);
+    let expected = [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "s3:PutObject",
+        "secretsmanager:GetSecretValue",
+        "sqs:SendMessage",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
+    assert_eq!(actions, expected);
+}
+
+#[test]
+fn a_consumer_may_receive_delete_and_postpone_its_messages_and_set_dead_letters_aside() {
+    let template = Template::read();
+    for (function, properties) in template.functions() {
+        for event in properties["Events"].as_object().into_iter().flat_map(Map::values) {
+            let queue = event["Properties"]["Queue"]["Fn::GetAtt"].as_str().expect("a function's event is a queue");
+            for action in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"] {
+                assert!(template.may(function, &format!("sqs:{action}"), queue), "{function}: {action}");
+            }
+            let dead_letters = queue.replace("Queue.Arn", "DeadLetterQueue.Arn");
+            assert!(template.may(function, "sqs:SendMessage", &dead_letters), "{function}: {dead_letters}");
+        }
+    }
+}
+
+#[test]
+fn every_function_logs_json_to_a_group_of_its_own_with_retention_and_is_traced() {
+    let template = Template::read();
+    assert_eq!(template.0["Globals"]["Function"]["Tracing"], "Active");
+    for (function, properties) in template.functions() {
+        let logging = &properties["LoggingConfig"];
+        assert_eq!(logging["LogFormat"], "JSON", "{function}");
+        assert_eq!(logging["ApplicationLogLevel"], "INFO", "{function}");
+        assert_eq!(logging["SystemLogLevel"], "WARN", "{function}");
+        let group = logging["LogGroup"]["Ref"].as_str().expect("the log group is a resource");
+        assert_eq!(template.properties(group)["RetentionInDays"], json!({ "Ref": "LogRetentionDays" }), "{function}");
+        assert!(template.may(function, "logs:PutLogEvents", &format!("{group}.Arn")), "{function}");
+        let folder = properties["CodeUri"].as_str().and_then(|folder| folder.strip_prefix("functions/"));
+        let name = format!("/aws/lambda/${{AWS::StackName}}-{}", folder.expect("a function lies in functions/"));
+        assert_eq!(template.properties(group)["LogGroupName"], json!({ "Fn::Sub": name }), "{function}");
+    }
+}
+
+#[test]
+fn tables_are_billed_by_use_forget_by_time_and_those_that_matter_can_be_restored() {
+    let template = Template::read();
+    for (table, recoverable) in [("DedupTable", false), ("LinksTable", true)] {
+        let properties = template.properties(table);
+        assert_eq!(properties["BillingMode"], "PAY_PER_REQUEST", "{table}");
+        assert_eq!(properties["KeySchema"], json!([{ "AttributeName": "pk", "KeyType": "HASH" }]), "{table}");
+        let time_to_live = json!({ "AttributeName": "expires_at", "Enabled": true });
+        assert_eq!(properties["TimeToLiveSpecification"], time_to_live, "{table}");
+        let recovery = &properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"];
+        assert_eq!(recovery == true, recoverable, "{table}");
+    }
+    let index = &template.properties("DedupTable")["GlobalSecondaryIndexes"];
+    assert_eq!(
+        *index,
+        json!([{
+            "IndexName": "by-object",
+            "KeySchema": [
+                { "AttributeName": "object_id", "KeyType": "HASH" },
+                { "AttributeName": "updated_at", "KeyType": "RANGE" },
+            ],
+            "Projection": { "ProjectionType": "ALL" },
+        }])
+    );
+}
+
+#[test]
+fn tables_and_the_bucket_outlive_the_stack() {
+    let template = Template::read();
+    for kind in ["AWS::DynamoDB::Table", "AWS::S3::Bucket"] {
+        for (name, resource) in template.of_type(kind) {
+            assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
+            assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_bucket_is_private_encrypted_reached_over_tls_only_and_forgets() {
+    let template = Template::read();
+    let bucket = template.properties("ArchiveBucket");
+    for setting in ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"] {
+        assert_eq!(bucket["PublicAccessBlockConfiguration"][setting], true, "{setting}");
+    }
+    let encryption = &bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
+    assert_eq!(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256");
+
+    let rules = list(&bucket["LifecycleConfiguration"]["Rules"]);
+    assert!(rules.iter().all(|rule| rule["Status"] == "Enabled"));
+    let bodies = rules.iter().find(|rule| rule["Prefix"] == "bodies/").expect("bodies have a rule");
+    assert_eq!(bodies["ExpirationInDays"], 35);
+    let uploads = rules.iter().find(|rule| rule["AbortIncompleteMultipartUpload"].is_object());
+    assert_eq!(uploads.expect("uploads have a rule")["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"], 1);
+
+    let statement = &template.properties("ArchiveBucketPolicy")["PolicyDocument"]["Statement"][0];
+    assert_eq!(statement["Effect"], "Deny");
+    assert_eq!(statement["Condition"], json!({ "Bool": { "aws:SecureTransport": "false" } }));
+}
+
+#[test]
+fn every_consumer_is_watched_and_all_alarms_together_stay_within_25() {
+    let template = Template::read();
+    assert!(template.of_type("AWS::CloudWatch::Alarm").count() <= 25);
+    let watched = |metric: &str, dimension: Value| {
+        template.of_type("AWS::CloudWatch::Alarm").any(|(_, alarm)| {
+            let properties = &alarm["Properties"];
+            properties["MetricName"] == metric && properties["Dimensions"][0]["Value"] == dimension
+        })
+    };
+    for (function, properties) in template.functions() {
+        assert!(watched("Errors", json!({ "Ref": function })), "{function}");
+        for event in properties["Events"].as_object().into_iter().flat_map(Map::values) {
+            let queue = event["Properties"]["Queue"]["Fn::GetAtt"].as_str().expect("a function's event is a queue");
+            let queue = queue.trim_end_matches("Queue.Arn");
+            let name = |suffix: &str| json!({ "Fn::GetAtt": format!("{queue}{suffix}.QueueName") });
+            assert!(watched("ApproximateNumberOfMessagesVisible", name("DeadLetterQueue")), "{queue}");
+            assert!(watched("ApproximateNumberOfMessagesVisible", name("Queue")), "{queue}");
+            assert!(watched("ApproximateAgeOfOldestMessage", name("Queue")), "{queue}");
+        }
+    }
+    assert!(watched("ApproximateNumberOfMessagesVisible", json!({ "Fn::GetAtt": "UnroutableQueue.QueueName" })));
+}
+
+#[test]
+fn no_alarm_fires_where_nothing_happens_and_each_says_what_to_do() {
+    let template = Template::read();
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let alarm = &alarm["Properties"];
+        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
+        let threshold = alarm["Threshold"].as_u64().expect("a threshold is a number");
+        match alarm["ComparisonOperator"].as_str() {
+            Some("GreaterThanThreshold") => {}
+            Some("GreaterThanOrEqualToThreshold") => assert!(threshold > 0, "{name} fires at nothing"),
+            other => panic!("{name} compares by {other:?}"),
+        }
+        let description = alarm["AlarmDescription"].as_str().unwrap_or_default();
+        assert!(description.matches(". ").count() >= 1, "{name}: {description}");
+        let actions = json!({ "Fn::If": ["HasAlarmEmail", [{ "Ref": "AlarmTopic" }], { "Ref": "AWS::NoValue" }] });
+        assert_eq!(alarm["AlarmActions"], actions, "{name}");
+    }
+}
+
+#[test]
+fn parameters_have_the_names_and_defaults_of_the_design() {
+    let template = Template::read();
+    let expected = json!({
+        "NylasApiUri": "https://api.us.nylas.com",
+        "NylasApiKey": null,
+        "NylasWebhookSecret": "",
+        "CustomerEventsSecret": "",
+        "CrmProvider": "rest",
+        "CrmBaseUrl": "",
+        "CrmApiKey": "",
+        "CrmRequestsPerSecond": 10,
+        "CompanyDomains": "",
+        "SupportGrantIds": "",
+        "RetryFor": "4d",
+        "RetryFirstDelay": "5s",
+        "WorkerConcurrency": 2,
+        "IngressReservedConcurrency": 0,
+        "LogRetentionDays": 30,
+        "AlarmEmail": "",
+        "Architecture": "x86_64",
+    });
+    let defaults: Map<String, Value> =
+        template.parameters().iter().map(|(name, parameter)| (name.clone(), parameter["Default"].clone())).collect();
+    assert_eq!(Value::Object(defaults), expected);
+}
+
+#[test]
+fn every_parameter_is_explained_in_sentences_and_stands_in_a_group_of_the_console() {
+    let template = Template::read();
+    let interface = &template.0["Metadata"]["AWS::CloudFormation::Interface"];
+    let grouped: Vec<&Value> =
+        list(&interface["ParameterGroups"]).iter().flat_map(|group| list(&group["Parameters"])).collect();
+    for (name, parameter) in template.parameters() {
+        let description = parameter["Description"].as_str().unwrap_or_default();
+        assert!(description.ends_with('.'), "{name}: {description}");
+        assert!(grouped.iter().any(|grouped| *grouped == name), "{name} is in no group");
+        assert!(interface["ParameterLabels"][name].is_object(), "{name} has no label");
+        if ["AllowedPattern", "MinValue"].iter().any(|bound| parameter.get(bound).is_some()) {
+            let constraint = parameter["ConstraintDescription"].as_str().unwrap_or_default();
+            assert!(constraint.starts_with("must "), "{name}: {constraint}");
+        }
+    }
+    assert_eq!(grouped.len(), template.parameters().len());
+}
+
+#[test]
+fn only_the_nylas_api_key_has_to_be_given_and_no_credential_is_shown() {
+    let template = Template::read();
+    for (name, parameter) in template.parameters() {
+        assert_eq!(parameter.get("Default").is_none(), name == "NylasApiKey", "{name}");
+        let credential = name.ends_with("Secret") || name.ends_with("ApiKey");
+        assert_eq!(parameter["NoEcho"] == true, credential, "{name}");
+    }
+}
+
+#[test]
+fn no_credential_stands_in_the_environment_of_a_function() {
+    let template = Template::read();
+    let credentials: Vec<&String> = template
+        .parameters()
+        .iter()
+        .filter(|(_, parameter)| parameter["NoEcho"] == true)
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(credentials.len(), 4);
+    for (function, properties) in template.functions() {
+        let variables = properties["Environment"]["Variables"].to_string();
+        for credential in &credentials {
+            assert!(!variables.contains(&format!("{{\"Ref\":\"{credential}\"}}")), "{function}: {credential}");
+            assert!(!variables.contains(&format!("${{{credential}}}")), "{function}: {credential}");
+        }
+    }
+}
+
+#[test]
+fn the_managed_webhook_secret_always_exists_and_a_deployment_never_gives_it_a_value() {
+    let template = Template::read();
+    let secret = &template.resources()["ManagedWebhookSecret"];
+    assert!(secret.get("Condition").is_none());
+    assert!(secret["Properties"].get("SecretString").is_none());
+    assert!(secret["Properties"].get("GenerateSecretString").is_none());
+}
+
+#[test]
+fn the_environment_of_every_function_fits_lambda_at_the_longest_parameters() {
+    let template = Template::read();
+    for (function, properties) in template.functions() {
+        let variables = properties["Environment"]["Variables"].as_object().expect("a function has variables");
+        let bytes: usize = variables.iter().map(|(name, value)| name.len() + longest(&template, value)).sum();
+        assert!(bytes <= ENVIRONMENT_BYTES, "{function}: up to {bytes} bytes");
+    }
+}
+
+/// The most characters that a variable can have. A parameter has its `MaxLength`; the name or address
+/// of a resource has at most 200 (an ARN of a secret with the longest stack name among them).
+fn longest(template: &Template, value: &Value) -> usize {
+    if let Some(text) = value.as_str() {
+        return text.len();
+    }
+    if let Some(branches) = value.get("Fn::If") {
+        return list(branches)[1..].iter().map(|branch| longest(template, branch)).max().unwrap_or_default();
+    }
+    let Some(parameter) = value["Ref"].as_str().and_then(|name| template.parameters().get(name)) else {
+        return 200;
+    };
+    match parameter["Type"].as_str() {
+        Some("Number") => 10,
+        _ => parameter["MaxLength"]
+            .as_u64()
+            .and_then(|longest| usize::try_from(longest).ok())
+            .or_else(|| list(&parameter["AllowedValues"]).iter().filter_map(Value::as_str).map(str::len).max())
+            .expect("a parameter in an environment has a greatest length"),
+    }
+}
+
+#[test]
+fn outputs_have_the_names_of_the_design() {
+    let template = Template::read();
+    let outputs = template.0["Outputs"].as_object().expect("the template has outputs");
+    let queues =
+        QUEUES.iter().flat_map(|(queue, _)| [format!("{queue}QueueUrl"), format!("{queue}DeadLetterQueueUrl")]);
+    let others = [
+        "WebhookUrl",
+        "CustomerEventsUrl",
+        "UnroutableQueueUrl",
+        "DedupTableName",
+        "LinksTableName",
+        "ArchiveBucketName",
+        "WebhookIngressFunctionName",
+        "EmailActivityFunctionName",
+    ];
+    for output in queues.chain(others.into_iter().map(str::to_owned)) {
+        assert!(outputs.contains_key(&output), "{output} is missing");
+    }
+    for (name, output) in outputs {
+        assert!(output["Description"].as_str().is_some_and(|text| text.ends_with('.')), "{name}");
+    }
+    let address = |output: &str| outputs[output]["Value"]["Fn::Sub"].as_str().unwrap_or_default().to_owned();
+    // A Function URL ends in a slash.
+    assert!(address("WebhookUrl").ends_with(".FunctionUrl}webhooks/nylas"));
+    assert!(address("CustomerEventsUrl").ends_with(".FunctionUrl}customers/events"));
+}
+
+#[test]
+fn a_crm_without_key_a_key_without_crm_and_a_crm_without_own_domains_are_refused_at_deployment() {
+    let template = Template::read();
+    let given = |parameter: &str| json!({ "Fn::Not": [{ "Fn::Equals": [{ "Ref": parameter }, ""] }] });
+    for (when, needed) in [("CrmBaseUrl", "CrmApiKey"), ("CrmApiKey", "CrmBaseUrl"), ("CrmBaseUrl", "CompanyDomains")] {
+        let rules = template.0["Rules"].as_object().expect("the template has rules");
+        let rule = rules
+            .values()
+            .find(|rule| rule["RuleCondition"] == given(when) && rule["Assertions"][0]["Assert"] == given(needed))
+            .unwrap_or_else(|| panic!("no rule asks for {needed} where {when} is given"));
+        let sentence = rule["Assertions"][0]["AssertDescription"].as_str().unwrap_or_default();
+        assert!(sentence.contains(when) && sentence.contains(needed), "{sentence}");
+    }
+}
+
+#[test]
+fn every_function_is_built_from_a_crate_of_its_own_with_a_binary_of_its_own_name() {
+    let template = Template::read();
+    for (function, properties) in template.functions() {
+        let folder = properties["CodeUri"].as_str().expect("code lies in a folder");
+        let manifest = project_root().join(folder).join("Cargo.toml");
+        let manifest = fs::read_to_string(&manifest).expect("a function is a crate");
+        let name = folder.strip_prefix("functions/").expect("a function lies in functions/");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{function}: the binary is named after the folder");
+        assert!(!manifest.contains("[[bin]]"), "{function}: a second binary would share its target");
+        assert_eq!(template.resources()[function]["Metadata"]["BuildMethod"], "rust-cargolambda", "{function}");
+    }
+    assert_eq!(template.0["Globals"]["Function"]["Runtime"], "provided.al2023");
+    assert_eq!(template.0["Globals"]["Function"]["Handler"], "bootstrap");
+}
+
+#[test]
+fn a_panic_unwinds_in_release_builds() {
+    let manifest = fs::read_to_string(project_root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let (_, release) = manifest.split_once("[profile.release]").expect("the release profile is set");
+    let release = release.split("\n[").next().unwrap_or_default();
+    assert!(release.lines().any(|line| line.trim() == "panic = \"unwind\""), "{release}");
+}
+
+#[test]
+fn sam_sees_changes_in_shared_because_its_own_cache_is_off() {
+    let configuration = fs::read_to_string(project_root().join("samconfig.toml")).expect("samconfig.toml can be read");
+    assert!(configuration.contains("\ncached = false\n"));
+    assert!(configuration.contains("\ncapabilities = \"CAPABILITY_IAM\"\n"));
+    assert!(configuration.contains("\nresolve_s3 = true\n"));
+}
