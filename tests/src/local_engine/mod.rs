@@ -15,6 +15,9 @@
 //!   refuse every function. `tests/setup/local-engine.py` counts its requests as TLS.
 //! - A Function URL is reached at the engine's port under the header
 //!   `Host: <id>.lambda-url.<region>.localhost:<port>`.
+//! - A secret that the template makes without a value holds an empty text here. On AWS it holds nothing, and
+//!   reading it is a `ResourceNotFoundException`: a unit test stands in.
+//! - `Ref` of a secret is its name here and its ARN on AWS; `Id` is the ARN on both, so the template uses that.
 //!
 //! Functions
 //! - Each running copy of a function is a process `bootstrap` in the engine's own process group, kept
