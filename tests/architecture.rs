@@ -1,7 +1,7 @@
 //! The invariants of ARCHITECTURE.md as tests: which way dependencies point, and what the core must not know.
 
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,6 +132,32 @@ fn one_tls_stack_and_one_http_stack_are_linked() {
             assert!(!text.lines().any(|line| line.starts_with(package)), "{function} links {package}");
         }
     }
+}
+
+/// SAM builds each function alone. Where two of them link a crate with different features, cargo compiles it and all
+/// above it twice, the SDK among them: minutes of every first build.
+#[test]
+fn crate_that_several_functions_link_is_compiled_once_for_all_of_them() {
+    // At the top of the tree, where the functions are meant to differ.
+    let differing = ["aws_lambda_events", "crm-autopilot-shared"];
+    let mut seen: BTreeMap<String, (&str, String)> = BTreeMap::new();
+    for function in ["webhook-ingress", "email-activity"] {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(root())
+            .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])
+            .args(["--format", "{p}|{f}", "--target", "x86_64-unknown-linux-gnu"])
+            .output()
+            .expect("cargo runs");
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Some((package, features)) = line.trim_end_matches(" (*)").split_once('|') else { continue };
+            if differing.iter().any(|name| package.starts_with(name)) {
+                continue;
+            }
+            let standing = seen.entry(package.to_owned()).or_insert_with(|| (function, features.to_owned()));
+            assert_eq!(features, standing.1, "{package} in {function} and in {}", standing.0);
+        }
+    }
+    assert!(seen.len() > 100, "the listing is not empty");
 }
 
 #[test]

@@ -1,17 +1,21 @@
 """Starts MiniStack, the local AWS, the way this project needs it.
 
-Two things differ from its own start. AWS is only ever spoken to over TLS, and the bucket's policy
+Three things differ from its own start. AWS is only ever spoken to over TLS, and the bucket's policy
 refuses anything else; here requests cross the loopback in plain HTTP, so they are counted as TLS.
+A Function URL hands the bytes on as they were sent, base64-encoded where they are no text; MiniStack
+would inflate gzip and replace what is not UTF-8, and no signature over such a body would be right.
 And with --end-with-stdin it ends, with every function process it started, as soon as whoever
 started it is gone, however that one ended.
 """
 
+import base64
 import os
 import signal
 import sys
 import threading
 
 import ministack.app
+import ministack.services.lambda_svc as lambda_svc
 
 
 def count_requests_as_tls():
@@ -25,6 +29,41 @@ def count_requests_as_tls():
     ministack.app.pin_request_origin = lambda source_address, _secure: pin(source_address, True)
 
 
+def hand_bodies_to_functions_as_they_were_sent():
+    """Makes Function URLs leave compressed and binary bodies alone."""
+    decompress = getattr(ministack.app, "_decompress_request_body", None)
+    build_event = getattr(lambda_svc, "_build_function_url_event", None)
+    if decompress is None or build_event is None:
+        sys.exit(
+            "This release of MiniStack handles the bodies of Function URLs elsewhere, so they cannot be "
+            "handed on unchanged. Use the release pinned in tests/setup/engine-requirements.txt."
+        )
+
+    def decompress_elsewhere(body, headers):
+        is_function_url = ".lambda-url." in headers.get("host", "")
+        return body if is_function_url else decompress(body, headers)
+
+    def build_event_with_bytes(*arguments, **named):
+        event = build_event(*arguments, **named)
+        headers = named.get("headers", arguments[5] if len(arguments) > 5 else {})
+        body = named.get("body", arguments[6] if len(arguments) > 6 else b"")
+        if body and (headers.get("content-encoding") or not is_utf8(body)):
+            event["body"] = base64.b64encode(body).decode("ascii")
+            event["isBase64Encoded"] = True
+        return event
+
+    ministack.app._decompress_request_body = decompress_elsewhere
+    lambda_svc._build_function_url_event = build_event_with_bytes
+
+
+def is_utf8(body):
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def end_with_stdin():
     """Ends the whole process group once standard input closes."""
     sys.stdin.buffer.read()
@@ -35,6 +74,7 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     sys.argv = sys.argv[:1]
     count_requests_as_tls()
+    hand_bodies_to_functions_as_they_were_sent()
     if "--end-with-stdin" in arguments:
         threading.Thread(target=end_with_stdin, daemon=True).start()
     ministack.app.main()

@@ -18,6 +18,8 @@
 //! - A secret that the template makes without a value holds an empty text here. On AWS it holds nothing, and
 //!   reading it is a `ResourceNotFoundException`: a unit test stands in.
 //! - `Ref` of a secret is its name here and its ARN on AWS; `Id` is the ARN on both, so the template uses that.
+//! - It would inflate a gzip body and replace bytes that are not UTF-8 before a function sees them;
+//!   `local-engine.py` hands them on as AWS does, base64-encoded.
 //!
 //! Functions
 //! - Each running copy of a function is a process `bootstrap` in the engine's own process group, kept
