@@ -178,7 +178,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
                 Err(failure) => (None, None, self.fail_unclaimed(message, &failure).await),
             }
         };
-        let duration = self.clock.now().duration_since(begun).as_millis();
+        let duration = self.clock.now().duration_since(begun).as_millis().try_into().unwrap_or(i64::MAX);
         log(&handled, message, notification.as_ref(), grant.as_deref(), duration);
         handled
     }
@@ -468,7 +468,7 @@ fn log(
     message: &QueueMessage,
     notification: Option<&NotificationId>,
     grant: Option<&str>,
-    duration_ms: i128,
+    duration_ms: i64,
 ) {
     let id = notification.map(NotificationId::as_str).unwrap_or_default();
     let grant = grant.unwrap_or_default();
