@@ -5,26 +5,23 @@
 
 use serde_json::{Map, Value, json};
 use std::io::Write as _;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::LevelFilter;
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "CrmAutopilot";
 
 /// Starts logging: JSON lines with the fields of each event at the top level, so that queries name them directly.
 ///
-/// `AWS_LAMBDA_LOG_LEVEL` (set by the function's logging configuration), else `RUST_LOG`, sets the level; else INFO.
+/// `AWS_LAMBDA_LOG_LEVEL`, which the function's logging configuration sets, is the level; else INFO.
 pub fn start_logging() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
-        .or_else(|_| std::env::var("RUST_LOG"))
-        .ok()
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(LevelFilter::INFO);
+    let level =
+        std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_target(false)
         .with_span_list(false)
-        .with_env_filter(EnvFilter::builder().with_default_directive(level.into()).parse_lossy(""))
+        .with_max_level(level)
         .init();
 }
 

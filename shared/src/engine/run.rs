@@ -25,8 +25,8 @@ use crate::telemetry::Metrics;
 /// No message is begun with less time than this left.
 const LAST_START: Duration = Duration::from_secs(5);
 
-/// What is kept back for recording the verdict of a message that ran too long.
-const VERDICT_RESERVE: Duration = Duration::from_secs(2);
+/// What is kept back for recording the verdict of a message that ran too long: as long as a call to AWS may take.
+const VERDICT_RESERVE: Duration = Duration::from_secs(3);
 
 /// A message has crashed its workers when this many claims have ended without a verdict.
 const MAX_UNRESOLVED_CLAIMS: u32 = 5;
@@ -187,7 +187,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
     async fn open(&self, message: &QueueMessage, deadline: Deadline) -> Result<Opened, Failure> {
         let body = match BodyPointer::parse(&message.body) {
             None => message.body.clone(),
-            Some(pointer) => match self.bodies.fetch(&pointer).await {
+            Some(pointer) => match self.fetch(&pointer, deadline).await {
                 // Bytes that are not UTF-8 came that way from Nylas; what can be read of them is.
                 Ok(bytes) => String::from_utf8(bytes)
                     .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
@@ -227,6 +227,14 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
             ),
         };
         Ok(Opened { about, content, work: input.map(|input| Work { input, body, sent_at: message.sent_at, deadline }) })
+    }
+
+    /// Fetches a body in the time that is left.
+    async fn fetch(&self, pointer: &BodyPointer, deadline: Deadline) -> Result<Vec<u8>, BodyError> {
+        let left = deadline.earlier_by(VERDICT_RESERVE).left();
+        tokio::time::timeout(left, self.bodies.fetch(pointer))
+            .await
+            .unwrap_or_else(|_| Err(BodyError::Unavailable(pointer.key.clone(), "it did not come in time".to_owned())))
     }
 
     fn about_no_notification(&self, id: NotificationId, trigger: &str) -> About {
