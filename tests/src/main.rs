@@ -6,7 +6,6 @@ use clap::{Parser, Subcommand};
 use sandbox::demo;
 use sandbox::local_engine::{EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Tools, project_root};
 use sandbox::samples::{self, Sample};
-use sandbox::stand_ins::nylas_webhook::signature;
 use sandbox::world::{World, WorldError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -128,12 +127,13 @@ async fn up() -> Result<(), CommandError> {
     say("starting the local engine and the stand-ins, deploying the stack (half a minute)");
     let begun = Instant::now();
     loop {
-        if let Some(running) = LeftRunning::load()?.filter(LeftRunning::runs) {
+        if let Some(running) = LeftRunning::load()?.filter(|running| running.runs() && !running.outputs.is_empty()) {
             tell(&running);
             return Ok(());
         }
         let ended = child.try_wait().map_err(system("waiting for the sandbox"))?.is_some();
         if ended || begun.elapsed() > Duration::from_mins(4) {
+            RecordedProcess::leader_of_group("the sandbox", child.id()).end()?;
             let text = std::fs::read_to_string(&log_path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let last = lines[lines.len().saturating_sub(8)..].join("\n");
@@ -157,8 +157,18 @@ fn tell(running: &LeftRunning) {
 
 /// Runs the world until it is told to end.
 async fn serve() -> Result<(), CommandError> {
+    let itself = RecordedProcess::single("the sandbox", std::process::id());
+    // Written first without outputs, so that `down` finds it while it is still deploying.
+    LeftRunning {
+        processes: vec![itself.clone()],
+        endpoint: String::new(),
+        stack_name: STACK.to_owned(),
+        outputs: BTreeMap::new(),
+        notes: BTreeMap::new(),
+    }
+    .save()?;
     let mut world = World::start(&Options::named("play"), STACK, say).await?;
-    let mut processes = vec![RecordedProcess::single("the sandbox", std::process::id())];
+    let mut processes = vec![itself];
     processes.extend(world.engine.process_id().map(|id| RecordedProcess::leader_of_group("the local engine", id)));
     LeftRunning {
         processes,
@@ -201,8 +211,7 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     };
     let resources = tools.resources(&name, endpoint.as_deref()).await?;
     for sample in samples::read(&event).map_err(WorldError::from)? {
-        let customer = sample.path.starts_with("/customers");
-        let logical = if customer { "EventsSecret" } else { "WebhookSecret" };
+        let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
         let arn = resources.get(logical).ok_or(CommandError::NoSecret)?;
         let secret = read_secret(endpoint.as_deref(), arn).await?;
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
@@ -234,14 +243,10 @@ async fn read_secret(endpoint: Option<&str>, arn: &str) -> Result<String, Comman
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<u16, CommandError> {
-    let base = webhook_url.trim_end_matches("/webhooks/nylas");
-    let header = if sample.path.starts_with("/customers") { "X-Signature" } else { "X-Nylas-Signature" };
-    let mut request = reqwest::Client::new()
-        .post(format!("{base}{}", sample.path))
-        .header("Content-Type", "application/json")
-        .header(header, sample.wrong_signature.clone().unwrap_or_else(|| signature(secret, &sample.body)));
-    if sample.compressed {
-        request = request.header("Content-Encoding", "gzip");
+    let signed = sample.request(webhook_url, secret);
+    let mut request = reqwest::Client::new().request(signed.method, signed.url);
+    for (name, value) in signed.headers {
+        request = request.header(name, value);
     }
     Ok(request.body(sample.body.clone()).send().await?.status().as_u16())
 }

@@ -2,10 +2,13 @@
 
 use base64::Engine as _;
 use flate2::read::GzDecoder;
+use reqwest::Method;
 use serde_json::Value;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use crate::stand_ins::nylas_webhook::signature;
 
 /// A sample cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,17 @@ pub struct Sample {
     pub compressed: bool,
     /// The signature in the file, where the sample is one with a wrong signature.
     pub wrong_signature: Option<String>,
+}
+
+/// A sample as a request to a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// The method.
+    pub method: Method,
+    /// The address.
+    pub url: String,
+    /// The headers, the signature among them.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Reads a file of `events/`: a Function URL request, the records of an SQS event, or a bare notification.
@@ -108,6 +122,30 @@ fn request(name: &str, value: &Value) -> Sample {
 }
 
 impl Sample {
+    /// True if it is an event of the product, not of Nylas.
+    #[must_use]
+    pub fn is_customer_event(&self) -> bool {
+        self.path.starts_with("/customers")
+    }
+
+    /// The request to the stack with this `WebhookUrl`, signed with this secret.
+    #[must_use]
+    pub fn request(&self, webhook_url: &str, secret: &str) -> SignedRequest {
+        let base = webhook_url.trim_end_matches("/webhooks/nylas");
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        let header = if self.is_customer_event() { "X-Signature" } else { "X-Nylas-Signature" };
+        let signed = self.wrong_signature.clone().unwrap_or_else(|| signature(secret, &self.body));
+        let mut headers = vec![("Content-Type", "application/json".to_owned()), (header, signed)];
+        if self.compressed {
+            headers.push(("Content-Encoding", "gzip".to_owned()));
+        }
+        SignedRequest {
+            method: Method::from_bytes(self.method.as_bytes()).unwrap_or(Method::POST),
+            url: format!("{base}{}{query}", self.path),
+            headers,
+        }
+    }
+
     /// The body as text, inflated if it is gzip.
     #[must_use]
     pub fn text(&self) -> String {

@@ -53,6 +53,10 @@ pub fn is_incomplete(message: &Message) -> bool {
     message.from.is_none() || message.to.is_none() || message.folders.is_none()
 }
 
+/// The most addresses of one mail that are looked up. Beyond it a mail is a circular, and looking everybody up would
+/// take the calls of all others.
+pub const MOST_LOOKUPS: usize = 50;
+
 /// What is to be done with a mail before anybody is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Screening {
@@ -60,8 +64,10 @@ pub enum Screening {
     Dropped(Decision),
     /// Look these addresses up, in this order.
     LookUp {
-        /// The addresses outside the company.
+        /// The addresses outside the company, at most [`MOST_LOOKUPS`] of them.
         external: Vec<EmailAddress>,
+        /// How many more there are.
+        not_looked_up: usize,
         /// Which way it went.
         direction: Direction,
         /// What the direction was told by.
@@ -75,14 +81,16 @@ pub fn screen(message: &Message, people: &People, company: &CompanyDomains) -> S
     if in_folder(message, "DRAFT") || in_folder(message, "DRAFTS") {
         return Screening::Dropped(Decision::skipped("draft"));
     }
-    let external: Vec<EmailAddress> =
+    let mut external: Vec<EmailAddress> =
         people.everyone().into_iter().filter(|address| !company.contains(address)).collect();
     if external.is_empty() {
         let reason = if people.everyone().is_empty() { "no address on it" } else { "internal mail" };
         return Screening::Dropped(Decision::skipped(reason));
     }
     let (direction, told_by) = direction(message, people, company);
-    Screening::LookUp { external, direction, told_by }
+    let not_looked_up = external.len().saturating_sub(MOST_LOOKUPS);
+    external.truncate(MOST_LOOKUPS);
+    Screening::LookUp { external, not_looked_up, direction, told_by }
 }
 
 /// Which way a mail went. The folder tells where its id is a name; elsewhere, and for a colleague's mail to a customer
@@ -233,6 +241,14 @@ mod tests {
         let Screening::LookUp { external, .. } = screened(&mail) else { panic!("dropped") };
         let texts: Vec<&str> = external.iter().map(EmailAddress::as_str).collect();
         assert_eq!(texts, ["dana@acme.example", "ben@acme.example", "desk@acme.example"]);
+    }
+
+    #[test]
+    fn circular_has_its_first_fifty_addresses_looked_up_and_the_rest_counted() {
+        let to: Vec<Value> = (0..60).map(|number| json!({"email": format!("p{number}@acme.example")})).collect();
+        let Screening::LookUp { external, not_looked_up, .. } = screened(&json!({"to": to})) else { panic!("dropped") };
+        assert_eq!((external.len(), not_looked_up), (50, 11));
+        assert_eq!(external[0].as_str(), "dana@acme.example", "the sender first");
     }
 
     fn address(text: &str) -> EmailAddress {

@@ -8,7 +8,7 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::{Envelope, GrantId};
-use shared::engine::{Clock, Deadline, Input, Links, Processor, StoreError, Work};
+use shared::engine::{Clock, Deadline, Input, Links, Processor, PutLink, StoreError, Work};
 use shared::nylas::Nylas;
 use shared::nylas::message::Message;
 use shared::worker::{Crm, Worker};
@@ -61,9 +61,11 @@ impl<'a, C: FindContacts + LogEmail, N: FetchMessage, L: Links> EmailActivity<'a
             return Ok(Decision::skipped("no longer at Nylas"));
         };
         let people = People::on(&message);
-        let (external, direction, told_by) = match screen(&message, &people, self.company) {
+        let (external, not_looked_up, direction, told_by) = match screen(&message, &people, self.company) {
             Screening::Dropped(decision) => return Ok(decision),
-            Screening::LookUp { external, direction, told_by } => (external, direction, told_by),
+            Screening::LookUp { external, not_looked_up, direction, told_by } => {
+                (external, not_looked_up, direction, told_by)
+            }
         };
         let identity = identity(&message);
         let key = LinkKey::new("mail", &identity);
@@ -72,7 +74,9 @@ impl<'a, C: FindContacts + LogEmail, N: FetchMessage, L: Links> EmailActivity<'a
         }
         let known = crm.find_contacts(&external, work.deadline).await?;
         let Some(matched) = match_contacts(&external, &known) else {
-            return Ok(Decision::skipped("no known contact").with("looked_up", external.len()));
+            return Ok(Decision::skipped("no known contact")
+                .with("looked_up", external.len())
+                .with("not_looked_up", not_looked_up));
         };
         let activity = Activity {
             external_message_id: message.id.clone(),
@@ -104,15 +108,20 @@ impl<'a, C: FindContacts + LogEmail, N: FetchMessage, L: Links> EmailActivity<'a
             .into_iter()
             .collect(),
         };
-        // Whoever wrote it meanwhile wrote the same: the key was the same.
-        self.links.put(&link, None, self.clock.now()).await.map_err(store_failure)?;
+        if self.links.put(&link, None, self.clock.now()).await.map_err(store_failure)? == PutLink::Raced
+            && let Some(standing) = self.links.get(&link.key).await.map_err(store_failure)?
+        {
+            // Another copy was logged meanwhile, under the same key and so as the same activity.
+            return Ok(already_logged(&standing.link, envelope, &message));
+        }
         Ok(Decision::logged("known contact", became)
             .with("direction", direction.as_str())
             .with("direction_told_by", told_by)
             .with("contact_ids", matched.contact_ids)
             .with("deal_id", matched.deal_id)
             .with("deal_rule", "the first contact's")
-            .with("unmatched", matched.unmatched))
+            .with("unmatched", matched.unmatched)
+            .with("not_looked_up", not_looked_up))
     }
 
     /// The mail as the notification carries it, or as Nylas holds it where that is not enough.

@@ -13,11 +13,11 @@ use shared::aws::bodies::ArchiveBodies;
 use shared::aws::outbox::{FifoPlace, Outbox, SendError};
 use shared::aws::secrets::Secrets;
 use shared::domain::customer_event::{CustomerEvent, customer_key};
-use shared::domain::notification::Envelope;
+use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::queue_message::{GroupId, deduplication_id};
 use shared::telemetry::Metrics;
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::configuration::Configuration;
 use crate::inflate::{InflateError, MAX_BODY_BYTES, inflate};
@@ -140,7 +140,7 @@ impl Ingress {
     }
 
     async fn verify_notification<'a>(&self, bytes: &'a [u8], signature: Option<Signature>) -> Option<Verified<'a>> {
-        let known = self.secrets.known();
+        let known = self.secrets.current().await;
         if let Some(verified) = signature.and_then(|signature| verify(bytes, signature, known.webhook())) {
             return Some(verified);
         }
@@ -151,14 +151,22 @@ impl Ingress {
 
     /// Queues a verified body to every queue that wants it; all must accept it before anything is answered.
     async fn queue_notification(&self, body: &[u8], trace: Option<&str>) -> Result<Answer, SendError> {
+        let begun = Instant::now();
         // A body that is not UTF-8 travels as it is; its identifiers are read as far as they can be.
         let envelope = match Envelope::parse(&String::from_utf8_lossy(body)) {
             Ok(envelope) => envelope,
             Err(problem) => return self.park(body, &problem.to_string(), trace).await,
         };
         let trigger = envelope.trigger.base();
+        let tell = |outcome| {
+            tracing::info!(
+                notification.id = %envelope.id, notification.type = trigger,
+                grant.id = envelope.grant.as_ref().map(GrantId::as_str), outcome,
+                duration_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX), "verified"
+            );
+        };
         let Some(route) = route(&envelope, &self.configuration.support_grants) else {
-            tracing::info!(notification.id = %envelope.id, notification.type = trigger, "wanted by nobody");
+            tell("unwanted");
             return Ok(Answer::new(StatusCode::OK, "", "Unwanted"));
         };
         let packed = self.outbox.pack(body).await?;
@@ -172,7 +180,7 @@ impl Ingress {
             async move { self.outbox.send(queue, packed, Some(&place), trace).await }
         });
         try_join_all(sends).await?;
-        tracing::debug!(notification.id = %envelope.id, notification.type = trigger, "queued");
+        tell("queued");
         Ok(Answer::new(StatusCode::OK, "", "Queued"))
     }
 
@@ -192,7 +200,7 @@ impl Ingress {
         let Some(signature) = Signature::of(request.headers(), "x-signature") else {
             return self.refuse_customer_event();
         };
-        let known = self.secrets.known();
+        let known = self.secrets.current().await;
         let verified = match verify(bytes, signature, known.customer_events()) {
             Some(verified) => Some(verified),
             None => self.secrets.reread().await.and_then(|fresh| verify(bytes, signature, fresh.customer_events())),

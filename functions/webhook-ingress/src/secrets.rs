@@ -1,4 +1,5 @@
-//! The live secrets: read at start, and again when a signature is unknown, at most once in five seconds.
+//! The live secrets: read at start, when what is known is five minutes old, and when a signature is unknown, at most
+//! once in five seconds. The age is what retires a secret that was taken out: signatures under it are known ones.
 //!
 //! The webhook secret has two places. One holds what the parameter says (several, separated by commas). The other is
 //! managed: only the operator writes it, as a JSON list, and a deployment never touches it. Ingress takes the union.
@@ -14,6 +15,9 @@ use crate::signature::SigningSecret;
 
 /// How often the secrets are re-read at most.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
+
+/// How old what is known may be.
+const KNOWN_FOR: Duration = Duration::from_mins(5);
 
 /// The secrets of one place as they were last read.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +95,13 @@ impl LiveSecrets {
     pub async fn read(secrets: Secrets, places: Places) -> Self {
         let known = read(&secrets, &places, &Known::default()).await;
         Self { secrets, places, known: RwLock::new((Arc::new(known), Instant::now())) }
+    }
+
+    /// What is known, read again first if it is old.
+    pub async fn current(&self) -> Arc<Known> {
+        let age = self.known.read().unwrap_or_else(PoisonError::into_inner).1.elapsed();
+        let fresh = if age < KNOWN_FOR { None } else { self.reread().await };
+        fresh.unwrap_or_else(|| self.known())
     }
 
     /// What is known.

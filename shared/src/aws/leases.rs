@@ -43,6 +43,8 @@ struct Record {
     #[serde(default)]
     content: String,
     #[serde(default)]
+    claim_id: String,
+    #[serde(default)]
     decision: Option<Decision>,
 }
 
@@ -92,6 +94,8 @@ impl DynamoLeases {
 impl Leases for DynamoLeases {
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         let about = request.about;
+        // Tells a claim that was granted, and whose answer was lost on the way, from somebody else's.
+        let claim_id = format!("{:032x}", rand::random::<u128>());
         let mut update = self
             .client
             .update_item()
@@ -101,7 +105,7 @@ impl Leases for DynamoLeases {
                 "SET #state = :in_progress, lease_until = :until, fence = if_not_exists(fence, :zero) + :one, \
                  unresolved_claims = if_not_exists(unresolved_claims, :zero) + :one, \
                  #function = :function, notification_id = :notification, #trigger = :trigger, object_id = :object, \
-                 grant_id = :grant, content = :content, updated_at = :updated_at, expires_at = :expires_at",
+                 grant_id = :grant, content = :content, claim_id = :claim_id, updated_at = :updated_at, expires_at = :expires_at",
             )
             .condition_expression(
                 "attribute_not_exists(pk) OR #state = :failed OR (#state = :in_progress AND lease_until <= :now) \
@@ -127,15 +131,16 @@ impl Leases for DynamoLeases {
             (":object", text(&about.object)),
             (":grant", text(about.grant.as_deref().unwrap_or("none"))),
             (":content", text(request.content)),
-            (":updated_at", text(&request.now.to_string())),
+            (":claim_id", text(&claim_id)),
+            (":updated_at", text(&sortable(request.now))),
             (":expires_at", number(end_of_life(request.now))),
         ] {
             update = update.expression_attribute_values(name, value);
         }
         match update.send().await {
-            Ok(output) => granted(request.key, output.attributes.unwrap_or_default()),
+            Ok(output) => Ok(granted(request.key, &read(output.attributes.unwrap_or_default())?)),
             Err(error) => match item_of_condition_failure(&error) {
-                Some(item) => refused(item),
+                Some(item) => refused(request.key, item, &claim_id),
                 None => Err(self.failed(&error)),
             },
         }
@@ -155,7 +160,7 @@ impl Leases for DynamoLeases {
                 (":decision", decision_item),
                 (":outcome", text(decision.outcome.as_str())),
                 (":zero", number(0)),
-                (":updated_at", text(&now.to_string())),
+                (":updated_at", text(&sortable(now))),
                 (":expires_at", number(end_of_life(now))),
             ],
         )
@@ -185,7 +190,7 @@ impl Leases for DynamoLeases {
                 (":outcome", text(outcome)),
                 (":zero", number(0)),
                 (":one", number(1)),
-                (":updated_at", text(&now.to_string())),
+                (":updated_at", text(&sortable(now))),
                 (":expires_at", number(end_of_life(now))),
             ],
         )
@@ -199,25 +204,27 @@ impl Leases for DynamoLeases {
              REMOVE lease_until"
                 .to_owned(),
             &[],
-            vec![(":failed", text("failed")), (":one", number(1)), (":updated_at", text(&now.to_string()))],
+            vec![(":failed", text("failed")), (":one", number(1)), (":updated_at", text(&sortable(now)))],
         )
         .await
     }
 }
 
-fn granted(key: &LeaseKey, item: HashMap<String, AttributeValue>) -> Result<Claim, StoreError> {
-    let record = read(item)?;
-    Ok(Claim::Granted(Lease {
+fn granted(key: &LeaseKey, record: &Record) -> Claim {
+    Claim::Granted(Lease {
         key: key.clone(),
         fence: record.fence,
         unresolved: record.unresolved_claims.saturating_sub(1),
         failures: record.failures,
         first_failed_at: record.first_failed_at,
-    }))
+    })
 }
 
-fn refused(item: HashMap<String, AttributeValue>) -> Result<Claim, StoreError> {
+fn refused(key: &LeaseKey, item: HashMap<String, AttributeValue>, claim_id: &str) -> Result<Claim, StoreError> {
     let record = read(item)?;
+    if record.state == "in_progress" && record.claim_id == claim_id {
+        return Ok(granted(key, &record));
+    }
     match (record.state.as_str(), record.decision) {
         ("done", Some(decision)) => Ok(Claim::Duplicate { decision, content: record.content }),
         ("in_progress", _) => Ok(Claim::Busy {
@@ -241,6 +248,11 @@ fn item_of_condition_failure(error: &SdkError<UpdateItemError>) -> Option<HashMa
         Some(UpdateItemError::ConditionalCheckFailedException(failure)) => failure.item.clone(),
         _ => None,
     }
+}
+
+/// A time whose text sorts as it does: always with three digits of the second's fraction.
+fn sortable(time: Timestamp) -> String {
+    format!("{time:.3}")
 }
 
 fn end_of_life(now: Timestamp) -> i64 {

@@ -16,10 +16,10 @@ mod tests;
 
 pub use aws_config::SdkConfig;
 use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use std::time::Duration;
 
-/// The configuration of all SDK clients of a process: two tries, and never longer than `whole_call` in all,
+/// The configuration of all SDK clients of a process: up to three tries, and never longer than `whole_call` in all,
 /// so that a slow service costs an answer and not the invocation.
 pub async fn sdk_config(whole_call: Duration) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
@@ -41,10 +41,16 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
 {
-    match error.as_service_error() {
-        Some(service) => {
-            format!("{}: {}", service.code().unwrap_or("unknown error"), service.message().unwrap_or("no message"))
-        }
-        None => DisplayErrorContext(error).to_string(),
+    // Never the SDK's own detailed form: for an answer that cannot be read it repeats the answer, which may be a secret.
+    match error {
+        SdkError::ServiceError(service) => format!(
+            "{}: {}",
+            service.err().code().unwrap_or("unknown error"),
+            service.err().message().unwrap_or("no message")
+        ),
+        SdkError::TimeoutError(_) => "it did not answer in time".to_owned(),
+        SdkError::DispatchFailure(_) => "it could not be reached".to_owned(),
+        SdkError::ResponseError(_) => "its answer could not be read".to_owned(),
+        _ => "the request could not be made".to_owned(),
     }
 }

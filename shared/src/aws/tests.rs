@@ -141,7 +141,7 @@ async fn claim_is_one_conditional_write_that_hands_back_what_stands() {
     assert_eq!(values[":now_seconds"], json!({ "N": CLAIMED_AT.to_string() }), "seconds, as DynamoDB's TTL wants");
     assert_eq!(values[":expires_at"], json!({ "N": (CLAIMED_AT + LIFE_SECONDS).to_string() }), "35 days");
     assert_eq!(values[":object"], json!({ "S": "m-1" }), "the index finds the record by it");
-    assert_eq!(values[":updated_at"], json!({ "S": "2026-03-01T10:00:00Z" }));
+    assert_eq!(values[":updated_at"], json!({ "S": "2026-03-01T10:00:00.000Z" }));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The generic REST CRM: any system that speaks the shipped OpenAPI document (`rest-crm.openapi.yaml`).
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,9 +36,7 @@ impl RestCrm {
                     primary_deal_id: contact.primary_deal_id.map(|id| id.0).filter(|id| !id.is_empty()),
                 })
                 .collect()),
-            // The document asks for an empty list; systems that answer 404 mean the same.
-            Err(CallError::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(collection_is_missing(error).into()),
         }
     }
 }
@@ -49,10 +47,24 @@ impl FindContacts for RestCrm {
         addresses: &[EmailAddress],
         deadline: Deadline,
     ) -> Result<ContactsByAddress, CrmError> {
-        let found = try_join_all(
-            addresses.iter().map(async |address| Ok::<_, CrmError>((address, self.find(address, deadline).await?))),
-        )
-        .await?;
+        // All are waited for, also after one has failed: the breaker's probe may be among them.
+        let answers = join_all(addresses.iter().map(|address| self.find(address, deadline))).await;
+        let mut found = Vec::with_capacity(answers.len());
+        let mut failed: Option<CrmError> = None;
+        for (address, answer) in addresses.iter().zip(answers) {
+            match answer {
+                Ok(contacts) => found.push((address, contacts)),
+                // That the breaker is open says less than what opened it.
+                Err(error) => {
+                    if failed.as_ref().is_none_or(|failed| matches!(failed.0, CallError::BreakerOpen { .. })) {
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         Ok(found
             .into_iter()
             .filter(|(_, contacts)| !contacts.is_empty())
@@ -81,8 +93,21 @@ impl LogEmail for RestCrm {
             Err(CallError::Rejected { status: 409, text, api, what }) => serde_json::from_str::<Created>(&text)
                 .map(|created| created.id.0)
                 .map_err(|_| CallError::Rejected { status: 409, text, api, what }.into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(collection_is_missing(error).into()),
         }
+    }
+}
+
+/// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
+/// at fault, and each is tried again until that is mended.
+fn collection_is_missing(error: CallError) -> CallError {
+    match error {
+        CallError::NotFound { api, what } => CallError::Unavailable {
+            api,
+            problem: format!("it answered 404 or 410 for the {what}; check the parameter CrmBaseUrl"),
+            retry_after: None,
+        },
+        other => other,
     }
 }
 
@@ -243,6 +268,45 @@ mod tests {
             cc: Vec::new(),
             grant_id: Some("g1".to_owned()),
         }
+    }
+
+    #[tokio::test]
+    async fn address_without_the_collections_is_told_from_an_unknown_contact() {
+        let server = MockServer::start().await;
+        Mock::given(wiremock::matchers::any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+        let lookup = crm(&server).find_contacts(&[address("a@b.example")], soon()).await.expect_err("no collection");
+        let key = IdempotencyKey::new("mail-1".to_owned());
+        let write = crm(&server).log_email(&activity(), &key, soon()).await.expect_err("no collection");
+        for error in [lookup, write] {
+            let failure = crate::domain::failure::Failure::from(error);
+            assert!(
+                matches!(&failure, crate::domain::failure::Failure::Transient { class: "crm.unavailable", what, .. }
+                    if what.contains("CrmBaseUrl")),
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn mail_with_two_addresses_closes_the_breaker_of_a_slow_crm_that_is_back() {
+        let server = MockServer::start().await;
+        let down = Mock::given(wiremock::matchers::any()).respond_with(ResponseTemplate::new(503));
+        let down = down.mount_as_scoped(&server).await;
+        let crm = crm(&server);
+        let two = [address("a@b.example"), address("c@d.example")];
+        for _ in 0..3 {
+            crm.find_contacts(&two, soon()).await.expect_err("down");
+        }
+        drop(down);
+        let back = ResponseTemplate::new(200).set_body_json(json!({"contacts": []}));
+        Mock::given(wiremock::matchers::any())
+            .respond_with(back.set_delay(Duration::from_millis(100)))
+            .mount(&server)
+            .await;
+        crm.0.breaker().let_a_probe_through();
+        // One lookup is the probe, the other is refused; both are waited for.
+        crm.find_contacts(&two, soon()).await.expect_err("one is refused");
+        assert_eq!(crm.find_contacts(&two, soon()).await.map(|found| found.len()), Ok(0));
     }
 
     #[tokio::test]

@@ -25,8 +25,8 @@ use crate::telemetry::Metrics;
 /// No message is begun with less time than this left.
 const LAST_START: Duration = Duration::from_secs(5);
 
-/// What is kept back for recording the verdict of a message that ran too long: as long as a call to AWS may take.
-const VERDICT_RESERVE: Duration = Duration::from_secs(3);
+/// What is kept back for recording the verdict of a message that ran too long and for hiding it: two calls to AWS.
+const VERDICT_RESERVE: Duration = Duration::from_secs(4);
 
 /// A message has crashed its workers when this many claims have ended without a verdict.
 const MAX_UNRESOLVED_CLAIMS: u32 = 5;
@@ -84,9 +84,26 @@ pub struct Engine<L, Q, B> {
 enum Handled {
     Decided(Decision),
     Duplicate(Decision),
-    DeadLettered { class: String },
-    Retried { class: String, wait: Duration },
-    HandedBack { class: &'static str, wait: Duration },
+    DeadLettered {
+        class: String,
+    },
+    Retried {
+        class: String,
+        wait: Duration,
+    },
+    HandedBack {
+        class: &'static str,
+        wait: Duration,
+    },
+    /// A claim on it ended without a verdict before; it is worked on when no other message is.
+    Suspect,
+}
+
+/// Whether other messages are being worked on meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    InABatch,
+    Alone,
 }
 
 impl Handled {
@@ -114,10 +131,21 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         processor: &impl Processor,
     ) -> Result<SqsBatchResponse, BatchError> {
         let groups = by_group(messages_of(event)?);
-        let handled = join_all(groups.into_iter().map(|group| self.run_group(group, deadline, processor))).await;
+        let groups = groups.into_iter().map(|group| self.run_group(group, deadline, processor, Company::InABatch));
+        let mut handled = Vec::new();
+        let mut suspects = Vec::new();
+        for (done, suspect) in join_all(groups).await {
+            handled.extend(done);
+            suspects.push(suspect);
+        }
+        // A message that kills the process takes the claims of all that are worked on beside it along, so whatever has
+        // lost a claim before is worked on alone: after the others, one at a time.
+        for group in suspects {
+            handled.extend(self.run_group(group, deadline, processor, Company::Alone).await.0);
+        }
         let mut response = SqsBatchResponse::default();
         let mut metrics = Metrics::new(self.function);
-        for (message, handled) in handled.into_iter().flatten() {
+        for (message, handled) in handled {
             metrics.add("Messages", 1);
             metrics.add(
                 match &handled {
@@ -131,7 +159,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
                     Handled::Duplicate(_) => "Duplicates",
                     Handled::DeadLettered { .. } => "DeadLettered",
                     Handled::Retried { .. } => "Retried",
-                    Handled::HandedBack { .. } => "HandedBack",
+                    Handled::HandedBack { .. } | Handled::Suspect => "HandedBack",
                 },
                 1,
             );
@@ -143,36 +171,49 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         Ok(response)
     }
 
+    /// Works on a group in order. From the first suspect on, the rest of it is answered as not yet handled.
     async fn run_group(
         &self,
         group: Vec<QueueMessage>,
         deadline: Deadline,
         processor: &impl Processor,
-    ) -> Vec<(QueueMessage, Handled)> {
+        company: Company,
+    ) -> (Vec<(QueueMessage, Handled)>, Vec<QueueMessage>) {
         let mut handled = Vec::with_capacity(group.len());
         let mut blocked = false;
-        for message in group {
+        let mut group = group.into_iter();
+        while let Some(message) = group.next() {
             let result = if blocked {
                 // The message at the head hides the whole group, so this one cannot overtake it.
                 self.hide(&message, Duration::ZERO).await;
                 Handled::HandedBack { class: "behind_a_failure", wait: Duration::ZERO }
             } else {
-                self.handle(&message, deadline, processor).await
+                self.handle(&message, deadline, processor, company).await
             };
+            if result == Handled::Suspect {
+                let not_yet = std::iter::once(message).chain(group).collect();
+                return (handled, not_yet);
+            }
             blocked = blocked || result.returns_to_the_queue();
             handled.push((message, result));
         }
-        handled
+        (handled, Vec::new())
     }
 
-    async fn handle(&self, message: &QueueMessage, deadline: Deadline, processor: &impl Processor) -> Handled {
+    async fn handle(
+        &self,
+        message: &QueueMessage,
+        deadline: Deadline,
+        processor: &impl Processor,
+        company: Company,
+    ) -> Handled {
         let begun = self.clock.now();
         let (notification, grant, handled) = if deadline.left() < LAST_START {
             (None, None, self.hand_back(message, "out_of_time", Duration::ZERO).await)
         } else {
             match self.open(message, deadline).await {
                 Ok(opened) => {
-                    let handled = self.claim_and_work(message, &opened, deadline, processor).await;
+                    let handled = self.claim_and_work(message, &opened, deadline, processor, company).await;
                     (Some(opened.about.notification), opened.about.grant, handled)
                 }
                 Err(failure) => (None, None, self.fail_unclaimed(message, &failure).await),
@@ -253,6 +294,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         opened: &Opened,
         deadline: Deadline,
         processor: &impl Processor,
+        company: Company,
     ) -> Handled {
         let key = LeaseKey::new(self.function, &opened.about.notification);
         let claim = match self.claim(&key, opened, deadline).await {
@@ -285,6 +327,10 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
                 lease.unresolved
             );
             return self.bury(message, &opened.about, &lease, "crashed", &what).await;
+        }
+        if lease.unresolved > 0 && company == Company::InABatch {
+            log_unless_stored(self.leases.release(&lease, self.clock.now()).await);
+            return Handled::Suspect;
         }
         match self.work(opened, processor).await {
             Ok(decision) => match self.leases.complete(&lease, &decision, self.clock.now()).await {
@@ -378,6 +424,8 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
             Failure::Transient { class, what, .. } | Failure::Untried { class, what, .. } => {
                 match self.next(message, message.receive_count, None) {
                     Next::RetryIn(wait) => {
+                        // There is no record to keep it in. These are words of AWS, about no message.
+                        tracing::error!(class, error = what.as_str(), "a message could not be claimed or completed");
                         self.hide(message, wait).await;
                         return Handled::Retried { class: (*class).to_owned(), wait };
                     }
@@ -501,6 +549,8 @@ fn log(
             duration_ms,
             "duplicate"
         ),
+        // It is handled once more in this invocation; that is the line to write.
+        Handled::Suspect => {}
         Handled::HandedBack { class, wait } => tracing::info!(
             notification.id = id,
             grant.id = grant,

@@ -344,6 +344,38 @@ async fn five_claims_without_a_verdict_bury_a_message_as_crashed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn message_that_kills_the_process_does_not_bury_those_beside_it() {
+    /// Hangs for the poisoned message, as a process that dies would, and logs the others.
+    struct Killing;
+    impl Processor for Killing {
+        async fn process(&self, work: &Work) -> Result<Decision, Failure> {
+            match name_of(work).as_str() {
+                "poison" => std::future::pending().await,
+                name => {
+                    // Slower than the death of the process, unless nobody dies beside it.
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    log(name)
+                }
+            }
+        }
+    }
+    let bench = Bench::new();
+    let batch = || vec![lone("good-1"), lone("poison"), lone("good-2")];
+    for _ in 0..12 {
+        let event: SqsEvent = serde_json::from_value(json!({"Records": batch()})).expect("an event");
+        let run = bench.engine.run(event, Deadline::after(Duration::from_secs(30)), &Killing);
+        // The process dies a moment after the poisoned message has been begun.
+        let first_death = bench.state("good-1").is_none();
+        let lives = Duration::from_millis(if first_death { 100 } else { 1500 });
+        let _ = tokio::time::timeout(lives, run).await;
+        bench.pass(Duration::from_secs(31));
+    }
+    assert_eq!((bench.state("good-1"), bench.state("good-2")), (Some("done"), Some("done")));
+    assert_eq!(bench.classes_buried(), ["crashed"]);
+    assert_eq!(bench.engine.queue.buried()[0].message_id, "poison");
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_that_does_not_end_is_cut_off_in_time_to_say_so() {
     let bench = Bench::new();
     assert_eq!(bench.run(vec![lone("a"), lone("b")], &Hanging).await.len(), 2);

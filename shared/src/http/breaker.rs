@@ -34,6 +34,27 @@ impl Default for Breaker {
 }
 
 impl Breaker {
+    /// How long no call will be let through; none if one may be.
+    pub fn refuses_for(&self) -> Option<Duration> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            BreakerState::Open(until) | BreakerState::Probing(until) => {
+                Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+            }
+            BreakerState::Closed(_) => None,
+        }
+    }
+
+    /// Ends the time for which it is open.
+    ///
+    /// # Panics
+    /// If it is not open.
+    #[cfg(test)]
+    pub fn let_a_probe_through(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(matches!(*state, BreakerState::Open(_)), "the breaker is not open: {state:?}");
+        *state = BreakerState::Open(Instant::now());
+    }
+
     /// Asks to call. The answer is refused with the time after which to ask again.
     pub fn admit(&self) -> Result<(), Duration> {
         let now = Instant::now();

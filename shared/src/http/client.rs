@@ -66,7 +66,7 @@ pub enum CallError {
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The credential was refused, also after it was read again.
+    /// The credential was refused, and there is no newer one yet.
     #[error("{api} refuses the credential with {status}: put a valid one into the parameter {parameter} and deploy")]
     Unauthorized {
         /// Which API.
@@ -214,6 +214,7 @@ pub struct ApiClient {
     settings: ApiSettings,
     breaker: Breaker,
     limiter: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock>>,
+    line: tokio::sync::Mutex<()>,
     token: Mutex<Option<(SecretString, Instant)>>,
 }
 
@@ -227,7 +228,14 @@ impl ApiClient {
             .filter(|calls| calls.is_finite() && *calls > 0.0)
             .and_then(|calls| Quota::with_period(Duration::from_secs_f64(1.0 / calls)))
             .map(RateLimiter::direct);
-        Self { http, settings, breaker: Breaker::default(), limiter, token: Mutex::default() }
+        Self {
+            http,
+            settings,
+            breaker: Breaker::default(),
+            limiter,
+            line: tokio::sync::Mutex::default(),
+            token: Mutex::default(),
+        }
     }
 
     /// A request to a path below the base URL; each segment is percent-encoded, because outside ids may hold
@@ -239,6 +247,11 @@ impl ApiClient {
             path.pop_if_empty().extend(segments);
         }
         ApiRequest { client: self, what, request: self.http.request(method, url) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     async fn send(
@@ -265,10 +278,17 @@ impl ApiClient {
     /// One exchange: breaker, rate cap, time-outs. Answers whatever status came.
     async fn send_once(&self, request: reqwest::RequestBuilder, deadline: Deadline) -> Result<Reply, CallError> {
         let api = self.settings.name;
+        // Asked before waiting for one's turn: a turn that ends in a refusal would be wasted.
+        if let Some(retry_after) = self.breaker.refuses_for() {
+            return Err(CallError::BreakerOpen { api, retry_after });
+        }
         if let Some(limiter) = &self.limiter {
-            tokio::time::timeout(deadline.left(), limiter.until_ready())
-                .await
-                .map_err(|_| CallError::OutOfTime { api })?;
+            // In the order of asking, so that mails begun first end first instead of all running out of time together.
+            let turn = async {
+                let _first_in_line = self.line.lock().await;
+                limiter.until_ready().await;
+            };
+            tokio::time::timeout(deadline.left(), turn).await.map_err(|_| CallError::OutOfTime { api })?;
         }
         let left = deadline.left().min(LONGEST_CALL);
         if left < Duration::from_millis(100) {
@@ -304,6 +324,10 @@ impl ApiClient {
             StatusCode::NOT_FOUND | StatusCode::GONE => CallError::NotFound { api, what },
             _ if is_transient(status) => {
                 CallError::Unavailable { api, problem: format!("it answered {}", status.as_u16()), retry_after }
+            }
+            // From a maintenance or sign-on page in front of the API: it passes.
+            _ if status.is_redirection() => {
+                CallError::Unreadable { api, what, problem: format!("a redirect ({})", status.as_u16()) }
             }
             _ => CallError::Rejected {
                 api,
@@ -492,7 +516,7 @@ mod tests {
             (404, "never"),
             (409, "never"),
             (422, "never"),
-            (302, "never"),
+            (302, "odd"),
         ] {
             let server = answering(ResponseTemplate::new(status).set_body_string("no")).await;
             let error = client(&server)

@@ -3,14 +3,13 @@
 //! ingress costs beyond it is the price of signature, routing and bookkeeping.
 
 use aws_sdk_sqs::Client;
-use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn, tracing};
+use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn};
 
 /// Names the queue that takes the bodies.
 const QUEUE_URL_VARIABLE: &str = "QUEUE_URL";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
     let queue_url = std::env::var(QUEUE_URL_VARIABLE)
         .map_err(|error| format!("{QUEUE_URL_VARIABLE}: {error}; set it to the URL of a FIFO queue"))?;
     let sqs = Client::new(&aws_config::load_from_env().await);
