@@ -5,9 +5,11 @@
 //! Only identifiers are read here; everything else of the body is left alone.
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::marker::PhantomData;
 
 use super::digest::sha256_hex;
 
@@ -176,7 +178,7 @@ impl Envelope {
     /// # Errors
     /// [`NotANotification`] tells which part a Nylas notification must have is missing.
     pub fn parse(body: &str) -> Result<Self, NotANotification> {
-        let wire: EnvelopeWire<'_> = serde_json::from_str(body)
+        let wire: EnvelopeWire = serde_json::from_str(body)
             .map_err(|error| NotANotification::NotJson { line: error.line(), column: error.column() })?;
         // serde would also read a struct from an array.
         if !body.trim_start().starts_with('{') {
@@ -184,15 +186,10 @@ impl Envelope {
         }
         let trigger = wire.kind.0.ok_or(NotANotification::NoType)?;
         let id = wire.id.0.as_deref().and_then(NotificationId::parse).ok_or(NotANotification::NoId)?;
-        let data: DataWire<'_> = wire
-            .data
-            .filter(|raw| raw.get().starts_with('{'))
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .ok_or(NotANotification::NoData)?;
-        // `object` may be null (`message.send_failed`) or anything at all: what cannot be read has no keys.
-        let object: ObjectWire<'_> =
-            data.object.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        let origin: OriginWire = object.origin.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        let data = wire.data.0.ok_or(NotANotification::NoData)?;
+        // `object` may be null (`message.send_failed`) or anything at all: what is no object has no keys.
+        let object = data.object.0.unwrap_or_default();
+        let origin = object.origin.0.unwrap_or_default();
         let grant = object.grant_id.0.or(data.grant_id.0);
         Ok(Self {
             id,
@@ -216,31 +213,36 @@ impl Envelope {
 /// a body without one is taken whole.
 #[must_use]
 pub fn content_digest(body: &str) -> String {
-    let data =
-        serde_json::from_str::<EnvelopeWire<'_>>(body).ok().and_then(|wire| wire.data).map_or(body, RawValue::get);
+    #[derive(Deserialize)]
+    struct RawData<'a> {
+        #[serde(default, borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let data = serde_json::from_str::<RawData<'_>>(body).ok().and_then(|wire| wire.data).map_or(body, RawValue::get);
     sha256_hex(&[data.as_bytes()])
 }
 
+// Read in one pass: ingress does so for every byte of every notification.
 #[derive(Deserialize)]
-struct EnvelopeWire<'a> {
+struct EnvelopeWire {
     #[serde(default, rename = "type")]
     kind: LooseText,
     #[serde(default)]
     id: LooseText,
-    #[serde(default, borrow)]
-    data: Option<&'a RawValue>,
+    #[serde(default)]
+    data: LooseObject<DataWire>,
 }
 
 #[derive(Deserialize)]
-struct DataWire<'a> {
+struct DataWire {
     #[serde(default)]
     grant_id: LooseText,
-    #[serde(default, borrow)]
-    object: Option<&'a RawValue>,
+    #[serde(default)]
+    object: LooseObject<ObjectWire>,
 }
 
 #[derive(Deserialize, Default)]
-struct ObjectWire<'a> {
+struct ObjectWire {
     #[serde(default)]
     id: LooseText,
     #[serde(default)]
@@ -255,14 +257,72 @@ struct ObjectWire<'a> {
     message_id: LooseText,
     #[serde(default)]
     configuration_id: LooseText,
-    #[serde(default, borrow)]
-    origin: Option<&'a RawValue>,
+    #[serde(default)]
+    origin: LooseObject<OriginWire>,
 }
 
 #[derive(Deserialize, Default)]
 struct OriginWire {
     #[serde(default)]
     id: LooseText,
+}
+
+/// An object where there is one; every other shape becomes nothing.
+struct LooseObject<T>(Option<T>);
+
+impl<T> Default for LooseObject<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LooseObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LooseObjectVisitor(PhantomData))
+    }
+}
+
+struct LooseObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for LooseObjectVisitor<T> {
+    type Value = LooseObject<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LooseObject<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|object| LooseObject(Some(object)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<LooseObject<T>, A::Error> {
+        while sequence.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(LooseObject(None))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<LooseObject<T>, E> {
+        Ok(LooseObject(None))
+    }
 }
 
 /// A text where there is one: numbers become text, empty texts and every other shape become nothing.
