@@ -383,10 +383,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
             Failure::Permanent { class, what } => self.bury(message, about, lease, class, what).await,
             Failure::Transient { class, what, retry_after } => {
                 match self.next(message, lease.failures + 1, *retry_after) {
-                    Next::GiveUp => {
-                        let what = format!("given up after {:?}; last: {class}: {what}", self.retry.retry_for);
-                        self.bury(message, about, lease, "gave_up", &what).await
-                    }
+                    Next::GiveUp => self.bury(message, about, lease, "gave_up", &self.given_up(class, what)).await,
                     Next::RetryIn(wait) => {
                         let failed = FailedTry { class: (*class).to_owned(), what: what.clone(), ending };
                         // If this is lost the lease runs out by itself and the next claim finds it expired.
@@ -399,10 +396,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
             Failure::Untried { class, what, retry_after } => {
                 // Grows with the receipts, so that a long outage does not use up what SQS allows a message.
                 match self.next(message, message.receive_count, Some(*retry_after)) {
-                    Next::GiveUp => {
-                        let what = format!("given up after {:?}; last: {class}: {what}", self.retry.retry_for);
-                        self.bury(message, about, lease, "gave_up", &what).await
-                    }
+                    Next::GiveUp => self.bury(message, about, lease, "gave_up", &self.given_up(class, what)).await,
                     Next::RetryIn(_) => {
                         log_unless_stored(self.leases.release(lease, now).await);
                         let grown = match self.next(message, message.receive_count, None) {
@@ -418,9 +412,8 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
 
     /// A failure before there was a lease, or after it could not be completed: no record is written.
     async fn fail_unclaimed(&self, message: &QueueMessage, failure: &Failure) -> Handled {
-        let give_up = |class: &str, what: String| (class.to_owned(), what);
         let (class, what) = match failure {
-            Failure::Permanent { class, what } => give_up(class, what.clone()),
+            Failure::Permanent { class, what } => (*class, what.clone()),
             Failure::Transient { class, what, .. } | Failure::Untried { class, what, .. } => {
                 match self.next(message, message.receive_count, None) {
                     Next::RetryIn(wait) => {
@@ -429,16 +422,21 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
                         self.hide(message, wait).await;
                         return Handled::Retried { class: (*class).to_owned(), wait };
                     }
-                    Next::GiveUp => give_up("gave_up", format!("given up; last: {class}: {what}")),
+                    Next::GiveUp => ("gave_up", self.given_up(class, what)),
                 }
             }
         };
         let now = self.clock.now();
         let id = format!("message:{}", message.message_id);
-        match self.queue.dead_letter(&self.letter(message, &id, &class, &what, now, now)).await {
-            Ok(()) => Handled::DeadLettered { class },
+        match self.queue.dead_letter(&self.letter(message, &id, class, &what, now, now)).await {
+            Ok(()) => Handled::DeadLettered { class: class.to_owned() },
             Err(error) => self.keep_for_burial(message, &error).await,
         }
+    }
+
+    /// The reason of a message that was tried for as long as allowed.
+    fn given_up(&self, class: &str, what: &str) -> String {
+        format!("given up after {:?}; last: {class}: {what}", self.retry.retry_for)
     }
 
     /// Moves a message to the dead-letter queue, then records that it failed. In this order a crash in between

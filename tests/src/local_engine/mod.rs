@@ -84,16 +84,13 @@ pub struct Options {
     pub name: String,
     /// The port to listen on; a free one is chosen if there is none.
     pub port: Option<u16>,
-    /// Whether the engine outlives this process ([`LocalEngine::leave_running`]). Otherwise it ends
-    /// with it, even if this process is killed.
-    pub outlive_this_process: bool,
 }
 
 impl Options {
     /// An engine on a free port that ends with this process.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), port: None, outlive_this_process: false }
+        Self { name: name.to_owned(), port: None }
     }
 }
 
@@ -121,7 +118,7 @@ impl LocalEngine {
                 Some(port) => port,
                 None => free_port()?,
             };
-            let child = spawn(&tools, &folder, port, options)?;
+            let child = spawn(&tools, &folder, port)?;
             let mut engine =
                 Self { child: Some(child), port, folder: folder.clone(), tools: tools.clone(), http: http.clone() };
             match engine.wait_until_healthy().await {
@@ -183,13 +180,6 @@ impl LocalEngine {
         }
     }
 
-    /// Leaves the engine running when this process ends and returns how to find it again.
-    /// Only for an engine that was started to outlive this process.
-    pub fn leave_running(&mut self) -> Result<RecordedProcess, EngineError> {
-        let child = self.child.take().ok_or(EngineError::NotRunning)?;
-        Ok(RecordedProcess::leader_of_group("local engine", child.id()))
-    }
-
     async fn wait_until_healthy(&mut self) -> Result<(), EngineError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let health = format!("{}/_ministack/health", self.endpoint());
@@ -240,7 +230,7 @@ pub async fn aws_config(endpoint: &str) -> aws_config::SdkConfig {
         .await
 }
 
-fn spawn(tools: &Tools, folder: &Path, port: u16, options: &Options) -> Result<Child, EngineError> {
+fn spawn(tools: &Tools, folder: &Path, port: u16) -> Result<Child, EngineError> {
     let file_error = |source| EngineError::File { path: folder.to_path_buf(), source };
     let log = fs::File::create(folder.join("engine.log")).map_err(file_error)?;
     let also_log = log.try_clone().map_err(file_error)?;
@@ -271,13 +261,10 @@ fn spawn(tools: &Tools, folder: &Path, port: u16, options: &Options) -> Result<C
         .env("IOT_MTLS_ENABLED", "0")
         .env("SFTP_ENABLED", "0")
         .stdout(Stdio::from(log))
-        .stderr(Stdio::from(also_log));
-    if options.outlive_this_process {
-        command.stdin(Stdio::null());
-    } else {
+        .stderr(Stdio::from(also_log))
         // The pipe closes when this process ends, in whatever way, and the engine ends with it.
-        command.arg("--end-with-stdin").stdin(Stdio::piped());
-    }
+        .arg("--end-with-stdin")
+        .stdin(Stdio::piped());
     command.spawn().map_err(|source| EngineError::Spawn { program: tools.engine_python.clone(), source })
 }
 

@@ -1,4 +1,4 @@
-//! Builds the template and deploys it to the engine with the real `sam`, line by line as it prints,
+//! Deploys the built template to the engine with the real `sam`, line by line as it prints,
 //! and reads the outputs of the stack. Parameters go on the command line as a person would give them;
 //! their values appear in no message.
 
@@ -88,26 +88,7 @@ struct StackOutput {
     output_value: String,
 }
 
-impl Tools {
-    /// Builds the template with `sam build`, without link-time optimisation, which only costs time here:
-    /// figures of size and speed come from the real profile. Each line goes to `progress`.
-    pub async fn build(&self, progress: impl FnMut(&str)) -> Result<(), EngineError> {
-        let mut command = self.sam_command(None);
-        command
-            .arg("build")
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        run("sam build", command, progress).await.map(drop)
-    }
-}
-
 impl LocalEngine {
-    /// Builds the template; see [`Tools::build`].
-    pub async fn build(&self, progress: impl FnMut(&str)) -> Result<(), EngineError> {
-        self.tools.build(progress).await
-    }
-
     /// Deploys the built template as the stack `name`, or updates that stack if it is deployed already.
     /// Parameters left out keep what they had, or their defaults. Each line goes to `progress`.
     pub async fn deploy(
