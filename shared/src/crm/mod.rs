@@ -3,7 +3,11 @@
 //! No CRM gives exactly-once for everything, so every write carries a key of ours: an adapter turns it into the CRM's
 //! own external key or idempotency header, and looks before it creates where the CRM has neither.
 
+mod lookup;
+pub mod matching;
 pub mod rest;
+
+pub use lookup::BatchLookup;
 
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -41,8 +45,19 @@ impl From<CrmError> for Failure {
 pub struct Contact {
     /// The CRM's id.
     pub id: String,
-    /// The contact's main deal.
-    pub primary_deal_id: Option<String>,
+    /// The contact's deals, the main one first.
+    pub deals: Vec<Deal>,
+}
+
+/// A deal of a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deal {
+    /// The CRM's id.
+    pub id: String,
+    /// Whether it is open; none if the CRM does not tell.
+    pub open: Option<bool>,
+    /// When something last happened in it; none if the CRM does not tell.
+    pub last_activity_at: Option<Timestamp>,
 }
 
 /// Contacts by the address they were asked for; an address that nobody has is absent.

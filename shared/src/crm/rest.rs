@@ -1,11 +1,12 @@
 //! The generic REST CRM: any system that speaks the shipped OpenAPI document (`rest-crm.openapi.yaml`).
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Contact, ContactsByAddress, CrmError, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
+use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};
@@ -28,14 +29,7 @@ impl RestCrm {
             .read(deadline)
             .await;
         match answer {
-            Ok(list) => Ok(list
-                .contacts
-                .into_iter()
-                .map(|contact| Contact {
-                    id: contact.id.0,
-                    primary_deal_id: contact.primary_deal_id.map(|id| id.0).filter(|id| !id.is_empty()),
-                })
-                .collect()),
+            Ok(list) => Ok(list.contacts.into_iter().map(WireContact::into_contact).collect()),
             Err(error) => Err(collection_is_missing(error).into()),
         }
     }
@@ -51,9 +45,12 @@ impl FindContacts for RestCrm {
         let answers = join_all(addresses.iter().map(|address| self.find(address, deadline))).await;
         let mut found = Vec::with_capacity(answers.len());
         let mut failed: Option<CrmError> = None;
+        // An address that the CRM refuses while it takes others is one that it cannot hold, so nobody has it.
+        let any_taken = answers.iter().any(Result::is_ok);
         for (address, answer) in addresses.iter().zip(answers) {
             match answer {
                 Ok(contacts) => found.push((address, contacts)),
+                Err(CrmError(CallError::Rejected { .. })) if any_taken => {}
                 // That the breaker is open says less than what opened it.
                 Err(error) => {
                     if failed.as_ref().is_none_or(|failed| matches!(failed.0, CallError::BreakerOpen { .. })) {
@@ -144,6 +141,38 @@ struct WireContact {
     id: Id,
     #[serde(default)]
     primary_deal_id: Option<Id>,
+    #[serde(default)]
+    deals: Option<Vec<WireDeal>>,
+}
+
+#[derive(Deserialize)]
+struct WireDeal {
+    id: Id,
+    // Hints for choosing: one that cannot be read counts as not given.
+    #[serde(default)]
+    open: Value,
+    #[serde(default)]
+    last_activity_at: Value,
+}
+
+impl WireContact {
+    /// The main deal comes first; a system that lists no deals still names that one.
+    fn into_contact(self) -> Contact {
+        let main = self.primary_deal_id.map(|id| id.0).filter(|id| !id.is_empty());
+        let listed = self.deals.into_iter().flatten().filter(|deal| !deal.id.0.is_empty());
+        let mut deals: Vec<Deal> = listed
+            .map(|deal| Deal {
+                id: deal.id.0,
+                open: deal.open.as_bool(),
+                last_activity_at: deal.last_activity_at.as_str().and_then(|time| time.parse::<Timestamp>().ok()),
+            })
+            .collect();
+        if let Some(main) = main {
+            let listed = deals.iter().position(|deal| deal.id == main).map(|place| deals.remove(place));
+            deals.insert(0, listed.unwrap_or(Deal { id: main, open: None, last_activity_at: None }));
+        }
+        Contact { id: self.id.0, deals }
+    }
 }
 
 #[derive(Deserialize)]
@@ -196,6 +225,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn deals_of_a_contact_are_read_with_what_is_known_of_them_the_main_one_first() {
+        let server = MockServer::start().await;
+        let contacts = json!({"contacts": [
+            {"id": "c1", "email": "a@b.example", "name": null, "primary_deal_id": "d2", "deals": [
+                {"id": "d1", "open": true, "last_activity_at": "2026-03-01T10:00:00Z"}, {"id": 2, "open": null},
+                {"id": "d2", "open": false, "last_activity_at": "yesterday"},
+            ]},
+            {"id": "c2", "email": "a@b.example", "name": null, "primary_deal_id": "d9"},
+            {"id": "c3", "email": "a@b.example", "name": null, "primary_deal_id": null, "deals": null},
+        ]});
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(contacts))
+            .mount(&server)
+            .await;
+        let found = crm(&server).find_contacts(&[address("a@b.example")], soon()).await.expect("contacts");
+        let deal = |id: &str, open, last_activity_at| Deal { id: id.to_owned(), open, last_activity_at };
+        let noon = "2026-03-01T10:00:00Z".parse().ok();
+        let deals: Vec<Vec<Deal>> =
+            found[&address("a@b.example")].iter().map(|contact| contact.deals.clone()).collect();
+        let first = vec![deal("d2", Some(false), None), deal("d1", Some(true), noon), deal("2", None, None)];
+        assert_eq!(deals, [first, vec![deal("d9", None, None)], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn address_that_the_crm_refuses_among_others_that_it_takes_is_one_that_nobody_has() {
+        let server = MockServer::start().await;
+        Mock::given(query_param("email", "odd@b.example"))
+            .respond_with(ResponseTemplate::new(422))
+            .mount(&server)
+            .await;
+        let known = json!({"contacts": [{"id": "c1", "email": "a@b.example", "name": null, "primary_deal_id": null}]});
+        Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_json(known)).mount(&server).await;
+        let both = [address("odd@b.example"), address("a@b.example")];
+        let found = crm(&server).find_contacts(&both, soon()).await.expect("contacts");
+        assert_eq!(found.keys().collect::<Vec<_>>(), [&address("a@b.example")]);
+        let alone = crm(&server).find_contacts(&both[..1], soon()).await.expect_err("a CRM that refuses all is wrong");
+        assert!(matches!(alone.0, CallError::Rejected { status: 422, .. }));
+    }
+
+    #[tokio::test]
     async fn addresses_are_looked_up_encoded_and_side_by_side_and_unknown_ones_are_absent() {
         let server = MockServer::start().await;
         let slow = |body: Value| ResponseTemplate::new(200).set_body_json(body).set_delay(Duration::from_millis(300));
@@ -227,8 +296,11 @@ mod tests {
         assert_eq!(
             found[&address("dana+crm@acme.example")],
             [
-                Contact { id: "c1".to_owned(), primary_deal_id: Some("d1".to_owned()) },
-                Contact { id: "2".to_owned(), primary_deal_id: None },
+                Contact {
+                    id: "c1".to_owned(),
+                    deals: vec![Deal { id: "d1".to_owned(), open: None, last_activity_at: None }]
+                },
+                Contact { id: "2".to_owned(), deals: Vec::new() },
             ]
         );
     }

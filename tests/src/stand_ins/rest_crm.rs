@@ -44,6 +44,9 @@ pub struct CrmContact {
     pub name: Option<String>,
     /// The deal that new activities belong to.
     pub primary_deal_id: Option<String>,
+    /// All deals with what is known of them (`{"id", "open", "last_activity_at"}`); left out of answers when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deals: Vec<Value>,
     /// Left out of answers when there is none, as by a system that has no such field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
@@ -67,6 +70,7 @@ impl CrmContact {
             email: email.to_owned(),
             name: None,
             primary_deal_id: None,
+            deals: Vec::new(),
             phone: None,
             job_title: None,
             company: None,
@@ -78,6 +82,13 @@ impl CrmContact {
     #[must_use]
     pub fn with_deal(mut self, deal_id: &str) -> Self {
         self.primary_deal_id = Some(deal_id.to_owned());
+        self
+    }
+
+    /// The same contact with one more deal, of which the state and the last activity (RFC 3339) are known.
+    #[must_use]
+    pub fn with_known_deal(mut self, deal_id: &str, open: bool, last_activity_at: &str) -> Self {
+        self.deals.push(json!({ "id": deal_id, "open": open, "last_activity_at": last_activity_at }));
         self
     }
 
