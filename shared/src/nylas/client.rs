@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 
+use super::mailboxes::{Folder, Grant};
 use super::message::Message;
 use crate::domain::failure::Failure;
 use crate::domain::notification::GrantId;
@@ -22,12 +23,38 @@ pub const FAILURE_CLASSES: FailureClasses = FailureClasses {
 
 /// Nylas did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct NylasError(#[from] pub CallError);
+pub enum NylasError {
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The account behind the grant can no longer be reached: its user has to sign in again.
+    #[error("the Nylas grant {0} has expired: have its user connect the mailbox again")]
+    GrantExpired(String),
+    /// The grant was given without the scope that the call needs.
+    #[error(
+        "the Nylas grant {0} lacks a scope that is needed: have its user connect the mailbox again with all scopes"
+    )]
+    ScopeMissing(String),
+}
+
+impl NylasError {
+    /// True if what was asked for is out of reach for this grant, whenever it is asked again: what can be done without
+    /// should be.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::GrantExpired(_) | Self::ScopeMissing(_))
+    }
+}
 
 impl From<NylasError> for Failure {
     fn from(error: NylasError) -> Self {
-        error.0.into_failure(&FAILURE_CLASSES)
+        let what = error.to_string();
+        match error {
+            NylasError::Call(error) => error.into_failure(&FAILURE_CLASSES),
+            // Right again as soon as the user has signed in.
+            NylasError::GrantExpired(_) => Self::transient("nylas.grant_expired", what),
+            NylasError::ScopeMissing(_) => Self::transient("nylas.scope_missing", what),
+        }
     }
 }
 
@@ -38,7 +65,55 @@ pub struct Nylas(ApiClient);
 #[derive(Deserialize)]
 struct Answer<T> {
     data: T,
+    #[serde(default)]
+    next_cursor: Option<String>,
 }
+
+/// Which headers a mail is fetched with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderFields {
+    /// None.
+    None,
+    /// Message-ID, In-Reply-To and References alone (`include_basic_headers`): what every provider has.
+    Threading,
+    /// All (`include_headers`). Google, Microsoft and EAS hand over what the mail carries; for EWS and IMAP, Nylas makes
+    /// headers up from the message (Nylas changelog of 2026-05-20), so these must not be asked for all.
+    All,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it. A short page is not the last one.
+    pub items: Vec<T>,
+    /// The cursor of the next page; none on the last one.
+    pub next: Option<String>,
+}
+
+/// A mail in a list: enough to tell whether it has been seen.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MessageId {
+    /// Nylas's id of this copy.
+    pub id: String,
+    /// Its thread.
+    #[serde(default)]
+    pub thread_id: Option<String>,
+    /// When it was received, in Unix seconds.
+    #[serde(default)]
+    pub date: Option<i64>,
+}
+
+/// A span of receiving times in Unix seconds, both ends excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Later than this.
+    pub after: i64,
+    /// Earlier than this.
+    pub before: i64,
+}
+
+/// The most mails that one page holds (Nylas API reference, `limit`).
+const LARGEST_PAGE: &str = "200";
 
 impl Nylas {
     /// Speaks through the given client, whose base URL is the API's root, without `v3`.
@@ -48,17 +123,119 @@ impl Nylas {
     }
 
     /// One mail; none if it is no longer there, which is an answer and not an error.
-    pub async fn message(&self, grant: &GrantId, id: &str, deadline: Deadline) -> Result<Option<Message>, NylasError> {
-        let answer: Result<Answer<Message>, CallError> = self
+    pub async fn message(
+        &self,
+        grant: &GrantId,
+        id: &str,
+        headers: HeaderFields,
+        deadline: Deadline,
+    ) -> Result<Option<Message>, NylasError> {
+        let request = self.0.request(Method::GET, &["v3", "grants", grant.as_str(), "messages", id], "message");
+        let request = match headers {
+            HeaderFields::None => request,
+            HeaderFields::Threading => request.query(&[("fields", "include_basic_headers")]),
+            HeaderFields::All => request.query(&[("fields", "include_headers")]),
+        };
+        let answer = request.read::<Answer<Message>>(deadline).await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// A page of a grant's mails received in a span of time.
+    pub async fn messages(
+        &self,
+        grant: &GrantId,
+        received: Received,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<MessageId>, NylasError> {
+        let (after, before) = (received.after.to_string(), received.before.to_string());
+        let mut query = vec![
+            ("received_after", after.as_str()),
+            ("received_before", before.as_str()),
+            ("limit", LARGEST_PAGE),
+            ("select", "id,thread_id,date"),
+        ];
+        query.extend(page_token.map(|token| ("page_token", token)));
+        let answer = self
             .0
-            .request(Method::GET, &["v3", "grants", grant.as_str(), "messages", id], "message")
-            .read(deadline)
+            .request(Method::GET, &["v3", "grants", grant.as_str(), "messages"], "list of messages")
+            .query(&query)
+            .read::<Answer<Option<Vec<MessageId>>>>(deadline)
             .await;
-        match answer {
-            Ok(answer) => Ok(Some(answer.data)),
-            Err(CallError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+        let answer = self.of_grant(grant, answer, deadline).await?;
+        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
+    }
+
+    /// All folders of a grant; empty if it has none or cannot list them.
+    pub async fn folders(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Folder>, NylasError> {
+        let (mut folders, mut next) = (Vec::new(), None::<String>);
+        loop {
+            let mut query = vec![("limit", LARGEST_PAGE)];
+            query.extend(next.as_deref().map(|token| ("page_token", token)));
+            let answer = self
+                .0
+                .request(Method::GET, &["v3", "grants", grant.as_str(), "folders"], "list of folders")
+                .query(&query)
+                .read::<Answer<Option<Vec<Folder>>>>(deadline)
+                .await;
+            let Some(answer) = found(self.of_grant(grant, answer, deadline).await)? else {
+                return Ok(folders);
+            };
+            folders.extend(answer.data.unwrap_or_default());
+            next = answer.next_cursor.filter(|next| !next.is_empty());
+            if next.is_none() {
+                return Ok(folders);
+            }
         }
+    }
+
+    /// A grant; none if there is no such grant any more.
+    pub async fn grant(&self, grant: &GrantId, deadline: Deadline) -> Result<Option<Grant>, NylasError> {
+        let answer = self
+            .0
+            .request(Method::GET, &["v3", "grants", grant.as_str()], "grant")
+            .read::<Answer<Grant>>(deadline)
+            .await;
+        Ok(found(answer.map_err(NylasError::from))?.map(|answer| answer.data))
+    }
+
+    /// Grants from the given one on, as many as Nylas puts on a page. Only an empty page is beyond the last.
+    pub async fn grants(&self, offset: usize, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
+        let answer: Answer<Option<Vec<Grant>>> = self
+            .0
+            .request(Method::GET, &["v3", "grants"], "list of grants")
+            .query(&[("limit", LARGEST_PAGE), ("offset", &offset.to_string())])
+            .read(deadline)
+            .await?;
+        Ok(answer.data.unwrap_or_default())
+    }
+
+    /// Tells a grant that cannot be used from a key that cannot: Nylas answers 401 to both.
+    async fn of_grant<T>(
+        &self,
+        grant: &GrantId,
+        answer: Result<T, CallError>,
+        deadline: Deadline,
+    ) -> Result<T, NylasError> {
+        match answer {
+            Err(CallError::Unauthorized { status: 403, .. }) => {
+                Err(NylasError::ScopeMissing(grant.as_str().to_owned()))
+            }
+            Err(error @ CallError::Unauthorized { .. }) => match self.grant(grant, deadline).await? {
+                Some(standing) if standing.is_valid() => Err(error.into()),
+                _ => Err(NylasError::GrantExpired(grant.as_str().to_owned())),
+            },
+            other => Ok(other?),
+        }
+    }
+}
+
+/// A 404 is an answer: there is none.
+fn found<T>(answer: Result<T, NylasError>) -> Result<Option<T>, NylasError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(NylasError::Call(CallError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -69,7 +246,7 @@ mod tests {
     use secrecy::SecretString;
     use serde_json::json;
     use std::time::Duration;
-    use wiremock::matchers::{method, path};
+    use wiremock::matchers::{method, path, query_param};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     fn nylas(server: &MockServer) -> Nylas {
@@ -94,7 +271,79 @@ mod tests {
             .mount(&server)
             .await;
         let grant = GrantId::parse("g 1").expect("a grant");
-        nylas(&server).message(&grant, "AAMk/x==", Deadline::after(Duration::from_secs(5))).await
+        nylas(&server).message(&grant, "AAMk/x==", HeaderFields::None, soon()).await
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    #[tokio::test]
+    async fn headers_are_asked_for_as_far_as_the_provider_has_them() {
+        for (fields, value) in
+            [(HeaderFields::Threading, "include_basic_headers"), (HeaderFields::All, "include_headers")]
+        {
+            let server = MockServer::start().await;
+            let answer = json!({"data": {"id": "m", "headers": [{"name": "Message-ID", "value": "<a@b>"}]}});
+            Mock::given(query_param("fields", value))
+                .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+                .expect(1)
+                .mount(&server)
+                .await;
+            let grant = GrantId::parse("g").expect("a grant");
+            let message =
+                nylas(&server).message(&grant, "m", fields, soon()).await.expect("an answer").expect("a message");
+            assert_eq!(message.message_id_header().as_deref(), Some("a@b"));
+        }
+    }
+
+    #[tokio::test]
+    async fn folders_are_read_page_by_page_until_no_cursor_is_left() {
+        let server = MockServer::start().await;
+        let page = |id: &str, next: serde_json::Value| {
+            let folder = json!({"id": id, "name": "x", "attributes": ["\\Sent"]});
+            ResponseTemplate::new(200).set_body_json(json!({"data": [folder], "next_cursor": next}))
+        };
+        Mock::given(query_param("page_token", "2")).respond_with(page("b", json!(null))).mount(&server).await;
+        Mock::given(path("/v3/grants/g/folders")).respond_with(page("a", json!("2"))).mount(&server).await;
+        let folders = nylas(&server).folders(&GrantId::parse("g").expect("a grant"), soon()).await.expect("folders");
+        assert_eq!(folders.iter().map(|folder| folder.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn expired_grant_and_missing_scope_are_told_from_a_refused_key() {
+        let server = MockServer::start().await;
+        let grant = |id: &str, status: &str| {
+            let body =
+                json!({"data": {"id": id, "email": "a@b.example", "provider": "google", "grant_status": status}});
+            Mock::given(path(format!("/v3/grants/{id}"))).respond_with(ResponseTemplate::new(200).set_body_json(body))
+        };
+        grant("expired", "invalid").mount(&server).await;
+        grant("valid", "valid").mount(&server).await;
+        Mock::given(path("/v3/grants/scope/folders")).respond_with(ResponseTemplate::new(403)).mount(&server).await;
+        Mock::given(path("/v3/grants/gone")).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+        Mock::given(wiremock::matchers::any()).respond_with(ResponseTemplate::new(401)).mount(&server).await;
+        let nylas = nylas(&server);
+        let folders =
+            async |id: &str| nylas.folders(&GrantId::parse(id).expect("a grant"), soon()).await.expect_err("401");
+        assert_eq!(folders("expired").await, NylasError::GrantExpired("expired".to_owned()));
+        assert_eq!(folders("gone").await, NylasError::GrantExpired("gone".to_owned()));
+        assert_eq!(folders("scope").await, NylasError::ScopeMissing("scope".to_owned()));
+        assert!(matches!(folders("valid").await, NylasError::Call(CallError::Unauthorized { status: 401, .. })));
+    }
+
+    #[tokio::test]
+    async fn page_of_messages_asks_for_its_span_and_reads_null_as_empty() {
+        let server = MockServer::start().await;
+        Mock::given(query_param("received_after", "100"))
+            .and(query_param("received_before", "200"))
+            .and(query_param("page_token", "p"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({"data": null, "next_cursor": "q"})))
+            .mount(&server)
+            .await;
+        let grant = GrantId::parse("g").expect("a grant");
+        let page = nylas(&server).messages(&grant, Received { after: 100, before: 200 }, Some("p"), soon()).await;
+        assert_eq!(page, Ok(Page { items: Vec::new(), next: Some("q".to_owned()) }));
     }
 
     #[tokio::test]

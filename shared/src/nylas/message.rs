@@ -46,6 +46,9 @@ pub struct Message {
     /// The ids of the folders it lies in. Only Google's are names.
     #[serde(default)]
     pub folders: Option<Vec<String>>,
+    /// What is attached to it.
+    #[serde(default)]
+    pub attachments: Option<Vec<Attachment>>,
     /// Its headers, where they were asked for.
     #[serde(default)]
     pub headers: Option<Vec<Header>>,
@@ -62,6 +65,17 @@ pub struct Participant {
     pub name: Option<String>,
 }
 
+/// Something attached to a mail.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Attachment {
+    /// Its name.
+    #[serde(default)]
+    pub filename: Option<String>,
+    /// Its type, sometimes with parameters, for example `text/calendar; method=REQUEST`.
+    #[serde(default)]
+    pub content_type: Option<String>,
+}
+
 /// A header, its name in the sender's case.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Header {
@@ -74,6 +88,27 @@ pub struct Header {
 }
 
 impl Message {
+    /// A mail of which nothing but the id is known.
+    #[must_use]
+    pub fn with_id(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            grant_id: None,
+            thread_id: None,
+            subject: None,
+            snippet: None,
+            from: None,
+            to: None,
+            cc: None,
+            bcc: None,
+            reply_to: None,
+            date: None,
+            folders: None,
+            attachments: None,
+            headers: None,
+        }
+    }
+
     /// The first header with this name, whatever its case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -81,12 +116,43 @@ impl Message {
         headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.as_str())
     }
 
-    /// The RFC 5322 Message-ID without its angle brackets, where the headers are known.
+    /// The headers as names and values.
     #[must_use]
-    pub fn message_id_header(&self) -> Option<&str> {
-        let value = self.header("Message-ID")?.trim();
-        let bare = value.strip_prefix('<').and_then(|value| value.strip_suffix('>')).unwrap_or(value).trim();
-        (!bare.is_empty()).then_some(bare)
+    pub fn header_pairs(&self) -> Vec<(&str, &str)> {
+        let headers = self.headers.as_deref().unwrap_or_default();
+        headers.iter().map(|header| (header.name.as_str(), header.value.as_str())).collect()
+    }
+
+    /// The RFC 5322 Message-ID without its angle brackets, folds and blanks, where the headers are known.
+    #[must_use]
+    pub fn message_id_header(&self) -> Option<String> {
+        let value: String = self.header("Message-ID")?.split_whitespace().collect();
+        let bare = match (value.find('<'), value.rfind('>')) {
+            (Some(open), Some(close)) if open < close => &value[open + 1..close],
+            _ => value.trim_matches(['<', '>']),
+        };
+        (!bare.is_empty()).then(|| bare.to_owned())
+    }
+
+    /// The same mail with what `fuller` knows and this one does not. The headers are the fuller one's.
+    #[must_use]
+    pub fn completed_by(self, fuller: Self) -> Self {
+        Self {
+            id: self.id,
+            grant_id: self.grant_id.or(fuller.grant_id),
+            thread_id: self.thread_id.or(fuller.thread_id),
+            subject: self.subject.or(fuller.subject),
+            snippet: self.snippet.or(fuller.snippet),
+            from: self.from.or(fuller.from),
+            to: self.to.or(fuller.to),
+            cc: self.cc.or(fuller.cc),
+            bcc: self.bcc.or(fuller.bcc),
+            reply_to: self.reply_to.or(fuller.reply_to),
+            date: self.date.or(fuller.date),
+            folders: self.folders.or(fuller.folders),
+            attachments: self.attachments.or(fuller.attachments),
+            headers: fuller.headers.or(self.headers),
+        }
     }
 }
 
@@ -140,7 +206,32 @@ mod tests {
             {"name": "Auto-Submitted", "value": "no"}, {"name": "message-id", "value": " <abc@mail.example> "},
         ]}));
         assert_eq!(message.header("auto-submitted"), Some("no"));
-        assert_eq!(message.message_id_header(), Some("abc@mail.example"));
+        assert_eq!(message.message_id_header().as_deref(), Some("abc@mail.example"));
+    }
+
+    #[test]
+    fn message_id_has_one_form_however_it_was_folded_and_bracketed() {
+        for value in
+            ["<abc@mail.example>", "abc@mail.example", "\r\n\t<abc@mail.example>", "<abc@\r\n mail.example> (x)"]
+        {
+            let message = message(json!({"id": "m", "headers": [{"name": "Message-ID", "value": value}]}));
+            assert_eq!(message.message_id_header().as_deref(), Some("abc@mail.example"), "{value:?}");
+        }
+        for empty in ["", "<>", "  "] {
+            let message = message(json!({"id": "m", "headers": [{"name": "Message-ID", "value": empty}]}));
+            assert_eq!(message.message_id_header(), None, "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn fetched_mail_fills_only_what_the_notification_left_out() {
+        let carried = message(json!({"id": "m", "subject": "as notified", "folders": ["INBOX"]}));
+        let fetched = message(json!({"id": "m", "subject": "as fetched", "snippet": "Hello", "folders": ["Label_17"],
+            "headers": [{"name": "Message-ID", "value": "<a@b.example>"}]}));
+        let whole = carried.completed_by(fetched);
+        assert_eq!((whole.subject.as_deref(), whole.snippet.as_deref()), (Some("as notified"), Some("Hello")));
+        assert_eq!(whole.folders, Some(vec!["INBOX".to_owned()]));
+        assert!(whole.message_id_header().is_some());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Nylas: the client for its v3 API and the objects that come over the wire, in notifications and answers alike.
 
 mod client;
+pub mod mailboxes;
 pub mod message;
 
-pub use client::{FAILURE_CLASSES, Nylas, NylasError};
+pub use client::{FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
