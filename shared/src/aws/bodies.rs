@@ -18,13 +18,16 @@ pub struct ArchiveBodies {
 #[error("the archive bucket did not take a body: {0}")]
 pub struct NotStored(String);
 
+/// A client for the archive bucket. Path-style addresses work with every endpoint, a local one included.
+pub(super) fn bucket_client(config: &aws_config::SdkConfig) -> Client {
+    Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build())
+}
+
 impl ArchiveBodies {
     /// Bodies in the given bucket.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, bucket: String) -> Self {
-        // Path-style addresses work with every endpoint, a local one included.
-        let config = aws_sdk_s3::config::Builder::from(config).force_path_style(true).build();
-        Self { client: Client::from_conf(config), bucket }
+        Self { client: bucket_client(config), bucket }
     }
 
     /// Stores a body and returns the pointer to it. Storing the same body twice is harmless.

@@ -1,19 +1,24 @@
 //! Leases and decision records in DynamoDB: one item a notification and function, one conditional write a step.
 //!
-//! The table has the partition key `pk`; the index `by-object` finds records by what they are about.
+//! The table has the partition key `pk`; the index `by-object` finds records by what they are about, the index
+//! `waiting` those that wait for a contact (only they have the attribute `waiting_grant`).
 //! `expires_at` lets DynamoDB remove items at some time after their end; whether an item has ended is judged here.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::query::QueryError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Select};
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 use std::collections::HashMap;
 
 use super::describe;
 use crate::domain::decision::Decision;
-use crate::engine::{Claim, ClaimRequest, Committed, Ending, FailedTry, Lease, LeaseKey, Leases, StoreError};
+use crate::engine::{
+    Claim, ClaimRequest, Committed, Decisions, Ending, FailedTry, Lease, LeaseKey, Leases, StoreError, Waiting,
+    WaitingPlace, sortable,
+};
 
 /// How long a record lives, in hours: 35 days, longer than a message can (14 days in the queue and 14 in its
 /// dead-letter queue).
@@ -86,6 +91,10 @@ impl DynamoLeases {
         }
     }
 
+    fn not_read(&self, error: &SdkError<QueryError>) -> StoreError {
+        StoreError(format!("the table {} could not be read: {}", self.table, describe(error)))
+    }
+
     fn failed(&self, error: &SdkError<UpdateItemError>) -> StoreError {
         StoreError(format!("the table {} could not be written: {}", self.table, describe(error)))
     }
@@ -149,11 +158,15 @@ impl Leases for DynamoLeases {
     async fn complete(&self, lease: &Lease, decision: &Decision, now: Timestamp) -> Result<Committed, StoreError> {
         let decision_item = serde_dynamo::to_attribute_value(decision)
             .map_err(|error| StoreError(format!("the decision cannot be stored: {error}")))?;
+        // Only what waits is in the index that reconcile reads.
+        let (waits, waits_not) =
+            if decision.waits_for.is_empty() { ("", ", waiting_grant") } else { (", waiting_grant = grant_id", "") };
         self.settle(
             lease,
-            "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
-             updated_at = :updated_at, expires_at = :expires_at REMOVE lease_until"
-                .to_owned(),
+            format!(
+                "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
+             updated_at = :updated_at, expires_at = :expires_at{waits} REMOVE lease_until{waits_not}"
+            ),
             &[],
             vec![
                 (":done", text("done")),
@@ -210,6 +223,107 @@ impl Leases for DynamoLeases {
     }
 }
 
+/// What is read back of an item of the index of waiting decisions.
+#[derive(Debug, Deserialize)]
+struct WaitingItem {
+    pk: String,
+    updated_at: String,
+    object_id: String,
+    decision: Decision,
+}
+
+impl Decisions for DynamoLeases {
+    async fn is_known(&self, function: &str, grant: &str, object: &str) -> Result<bool, StoreError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by-object")
+            .key_condition_expression("object_id = :object")
+            .filter_expression("#function = :function AND grant_id = :grant")
+            .expression_attribute_names("#function", "function")
+            .expression_attribute_values(":object", text(object))
+            .expression_attribute_values(":function", text(function))
+            .expression_attribute_values(":grant", text(grant))
+            .select(Select::Count)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            if page.map_err(|error| self.not_read(&error))?.count > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn waiting(
+        &self,
+        function: &str,
+        grant: &str,
+        after: &WaitingPlace,
+        most: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let mut found = Vec::new();
+        // A place in the index is named by all of its keys; the first one is before every record of its time.
+        let place = |place: &WaitingPlace| {
+            let keys = [("waiting_grant", grant), ("updated_at", &place.at), ("pk", &place.key)];
+            keys.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect::<HashMap<_, _>>()
+        };
+        let mut from = (!after.key.is_empty()).then(|| place(after));
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("waiting")
+                .key_condition_expression("waiting_grant = :grant AND updated_at >= :since")
+                .filter_expression("#function = :function")
+                .expression_attribute_names("#function", "function")
+                .expression_attribute_values(":grant", text(grant))
+                .expression_attribute_values(":since", text(&after.at))
+                .expression_attribute_values(":function", text(function))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| self.not_read(&error))?;
+            for item in page.items.unwrap_or_default() {
+                let item: WaitingItem = serde_dynamo::from_item(item)
+                    .map_err(|error| StoreError(format!("a waiting decision cannot be read: {error}")))?;
+                found.push(Waiting {
+                    place: WaitingPlace { at: item.updated_at, key: item.pk },
+                    object: item.object_id,
+                    addresses: item.decision.waits_for,
+                });
+                if found.len() == most {
+                    return Ok(found);
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn waits_no_longer(&self, waiting: &Waiting) -> Result<(), StoreError> {
+        let removed = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", text(&waiting.place.key))
+            .update_expression("REMOVE waiting_grant")
+            // A record that has ended meanwhile must not come back as an empty one.
+            .condition_expression("attribute_exists(pk)")
+            .send()
+            .await;
+        match removed {
+            Ok(_) => Ok(()),
+            Err(error) if is_condition_failure(&error) => Ok(()),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+}
+
 fn granted(key: &LeaseKey, record: &Record) -> Claim {
     Claim::Granted(Lease {
         key: key.clone(),
@@ -248,11 +362,6 @@ fn item_of_condition_failure(error: &SdkError<UpdateItemError>) -> Option<HashMa
         Some(UpdateItemError::ConditionalCheckFailedException(failure)) => failure.item.clone(),
         _ => None,
     }
-}
-
-/// A time whose text sorts as it does: always with three digits of the second's fraction.
-fn sortable(time: Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 fn end_of_life(now: Timestamp) -> i64 {

@@ -9,6 +9,8 @@ pub mod leases;
 #[cfg(feature = "worker")]
 pub mod links;
 #[cfg(feature = "worker")]
+pub mod never_log;
+#[cfg(feature = "worker")]
 pub mod worker_queue;
 
 #[cfg(all(test, feature = "worker"))]

@@ -18,6 +18,7 @@ use super::SdkConfig;
 use super::bodies::ArchiveBodies;
 use super::leases::DynamoLeases;
 use super::links::DynamoLinks;
+use super::never_log::NeverLogFile;
 use super::outbox::{FifoPlace, Outbox, Packed, SendError};
 use super::secrets::Secrets;
 use super::worker_queue::WorkerQueue;
@@ -28,8 +29,9 @@ use crate::domain::notification::NotificationId;
 use crate::domain::pointer::BodyPointer;
 use crate::domain::queue_message::{GroupId, queue_accepts};
 use crate::engine::{
-    About, Bodies as _, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Ending, FailedTry, Lease, LeaseKey,
-    Leases as _, Links as _, PutLink, Queue as _, Revision, StoredLink,
+    About, Bodies as _, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions as _, Ending, FailedTry,
+    Lease, LeaseKey, Leases as _, Links as _, OwnMessage, PutLink, Queue as _, Revision, SendToOwnQueue as _,
+    StoredLink, Waiting, WaitingPlace,
 };
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/email-activity.fifo";
@@ -224,6 +226,10 @@ async fn settle(name: &str, answers: &[(u16, String)]) -> (StaticReplayClient, C
     let (lease, now) = (lease(), at(CLAIMED_AT));
     let committed = match name {
         "complete" => leases.complete(&lease, &Decision::logged("contact matched", "act-1"), now).await,
+        "complete and wait" => {
+            let waits = Decision::skipped("no known contact").waiting_for(vec!["a@x.example".to_owned()]);
+            leases.complete(&lease, &waits, now).await
+        }
         "retry" => leases.fail(&lease, &failed(Ending::Retry), now).await,
         "panic" => leases.fail(&lease, &failed(Ending::RetryWithoutVerdict), now).await,
         "dead letter" => leases.fail(&lease, &failed(Ending::DeadLetter), now).await,
@@ -233,7 +239,7 @@ async fn settle(name: &str, answers: &[(u16, String)]) -> (StaticReplayClient, C
     (client, committed.expect("the table answered"))
 }
 
-const SETTLING: [&str; 5] = ["complete", "retry", "panic", "dead letter", "release"];
+const SETTLING: [&str; 6] = ["complete", "complete and wait", "retry", "panic", "dead letter", "release"];
 
 #[tokio::test]
 async fn every_verdict_is_fenced_and_a_lost_lease_writes_nothing() {
@@ -248,7 +254,7 @@ async fn every_verdict_is_fenced_and_a_lost_lease_writes_nothing() {
         assert_eq!(body["ExpressionAttributeValues"][":fence"], json!({ "N": "7" }), "{name}");
         assert_eq!(body["ExpressionAttributeValues"][":in_progress"], json!({ "S": "in_progress" }), "{name}");
         let update = body["UpdateExpression"].as_str().expect("an update");
-        assert!(update.ends_with("REMOVE lease_until"), "{name}: {update}");
+        assert!(update.contains("REMOVE lease_until"), "{name}: {update}");
 
         let (_, committed) = settle(name, &error("ConditionalCheckFailedException")).await;
         assert_eq!(committed, Committed::LeaseLost, "{name}");
@@ -264,6 +270,71 @@ async fn completion_keeps_the_decision_for_35_days() {
     assert_eq!(values[":outcome"], json!({ "S": "logged" }));
     assert_eq!(values[":decision"]["M"]["became"], json!({ "S": "act-1" }));
     assert_eq!(values[":expires_at"], json!({ "N": (CLAIMED_AT + LIFE_SECONDS).to_string() }));
+}
+
+#[tokio::test]
+async fn only_a_decision_that_waits_is_in_the_index_of_those_that_do() {
+    for (name, update) in
+        [("complete", "REMOVE lease_until, waiting_grant"), ("complete and wait", "waiting_grant = grant_id")]
+    {
+        let (client, _) = settle(name, &json_answer(200, &json!({}))).await;
+        let (_, body) = only_call(&client);
+        let text = body["UpdateExpression"].as_str().expect("an update");
+        assert!(text.contains(update), "{name}: {text}");
+    }
+}
+
+// ---- Decisions found again ----
+
+/// Every call that finds decisions, by its name.
+async fn find(name: &str, answers: &[(u16, String)]) -> (StaticReplayClient, Vec<Waiting>) {
+    let (client, config) = replay(answers);
+    let leases = DynamoLeases::new(&config, "dedup".to_owned());
+    let from = WaitingPlace::before(at(CLAIMED_AT));
+    let place = WaitingPlace { key: "email-activity#n-1".to_owned(), ..from.clone() };
+    let waiting = Waiting { place: place.clone(), object: "m-1".to_owned(), addresses: Vec::new() };
+    let found = match name {
+        "is known" => {
+            leases.is_known("email-activity", "g-1", "m-1").await.expect("an answer");
+            Vec::new()
+        }
+        "waiting" => leases.waiting("email-activity", "g-1", &from, 10).await.expect("an answer"),
+        "waiting further" => leases.waiting("email-activity", "g-1", &place, 10).await.expect("an answer"),
+        "waits no longer" => {
+            leases.waits_no_longer(&waiting).await.expect("an answer");
+            Vec::new()
+        }
+        other => panic!("there is no call {other}"),
+    };
+    (client, found)
+}
+
+const FINDING: [&str; 4] = ["is known", "waiting", "waiting further", "waits no longer"];
+
+#[tokio::test]
+async fn waiting_decisions_are_read_from_their_index_and_a_page_goes_on_after_the_last_place() {
+    let item = json!({
+        "pk": { "S": "email-activity#n-1" }, "updated_at": { "S": "2026-03-01T10:00:00.000Z" },
+        "object_id": { "S": "m-1" }, "decision": { "M": {
+            "outcome": { "S": "skipped" }, "reason": { "S": "no known contact" }, "waits_for": { "L": [{ "S": "a@x.example" }] },
+        } },
+    });
+    let (client, found) = find("waiting", &json_answer(200, &json!({ "Items": [item], "Count": 1 }))).await;
+    assert_eq!((found[0].object.as_str(), found[0].addresses.as_slice()), ("m-1", &["a@x.example".to_owned()][..]));
+    let (target, body) = only_call(&client);
+    assert_eq!((target.as_str(), body["IndexName"].as_str()), ("DynamoDB_20120810.Query", Some("waiting")));
+    assert_eq!(body["ExclusiveStartKey"], Value::Null);
+    let (client, _) = find("waiting further", &json_answer(200, &json!({ "Items": [], "Count": 0 }))).await;
+    let place = json!({
+        "waiting_grant": { "S": "g-1" }, "updated_at": { "S": "2026-03-01T10:00:00.000Z" }, "pk": { "S": "email-activity#n-1" },
+    });
+    assert_eq!(only_call(&client).1["ExclusiveStartKey"], place);
+}
+
+#[tokio::test]
+async fn record_that_has_ended_is_not_made_anew_by_saying_that_it_waits_no_longer() {
+    let (client, _) = find("waits no longer", &error("ConditionalCheckFailedException")).await;
+    assert_eq!(only_call(&client).1["ConditionExpression"], "attribute_exists(pk)");
 }
 
 #[tokio::test]
@@ -376,6 +447,9 @@ async fn link_is_read_consistently_and_comes_back_as_it_was_put() {
 
 // ---- What DynamoDB refuses in every expression ----
 
+const EXPRESSIONS: [&str; 4] =
+    ["UpdateExpression", "ConditionExpression", "KeyConditionExpression", "FilterExpression"];
+
 /// The words of an expression, each with the sign before it, if it has one.
 fn words(expression: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -395,20 +469,24 @@ async fn no_expression_names_a_reserved_word_or_leaves_a_name_or_value_unused() 
     let reserved: BTreeSet<&str> = include_str!("dynamodb-reserved-words.txt").split_whitespace().collect();
     assert_eq!(reserved.len(), 573, "the list of the DynamoDB developer guide");
     let grammar: BTreeSet<&str> =
-        ["SET", "REMOVE", "AND", "OR", "attribute_not_exists", "if_not_exists"].into_iter().collect();
+        ["SET", "REMOVE", "AND", "OR", "attribute_exists", "attribute_not_exists", "if_not_exists"]
+            .into_iter()
+            .collect();
 
     let done = json_answer(200, &json!({}));
     let mut calls = vec![("claim", only_call(&claim(&json_answer(200, &granted_item())).await.0).1)];
     for name in SETTLING {
         calls.push((name, only_call(&settle(name, &done).await.0).1));
     }
+    for name in FINDING {
+        calls.push((name, only_call(&find(name, &json_answer(200, &json!({ "Items": [], "Count": 0 }))).await.0).1));
+    }
     calls.push(("first put", put(&link(live()), None, &done).await.0));
     calls.push(("later put", put(&link(live()), Some(Revision(1)), &done).await.0));
 
     for (name, body) in calls {
         let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
-        let used: BTreeSet<String> =
-            words(&[text("UpdateExpression"), text("ConditionExpression")].join(" ")).into_iter().collect();
+        let used: BTreeSet<String> = words(&EXPRESSIONS.map(text).join(" ")).into_iter().collect();
         let declared: BTreeSet<String> = ["ExpressionAttributeNames", "ExpressionAttributeValues"]
             .into_iter()
             .flat_map(|field| body[field].as_object().cloned().unwrap_or_default())
@@ -459,6 +537,20 @@ async fn queue_that_refuses_is_a_store_error_that_names_it() {
     let queue = WorkerQueue::new(&config, QUEUE.to_owned(), DEAD_LETTERS.to_owned());
     let text = queue.dead_letter(&letter()).await.expect_err("refused").to_string();
     assert!(text.contains(DEAD_LETTERS) && text.contains("AccessDeniedException"), "{text}");
+}
+
+#[tokio::test]
+async fn message_of_our_own_goes_into_the_workers_queue_with_its_group_and_deduplication_id() {
+    let (client, config) = replay(&json_answer(200, &json!({ "MessageId": "m" })));
+    let queue = WorkerQueue::new(&config, QUEUE.to_owned(), DEAD_LETTERS.to_owned());
+    let message =
+        OwnMessage { body: "{}".to_owned(), group: GroupId::of("reconcile", "g"), deduplication_id: "d".to_owned() };
+    queue.send(&message).await.expect("taken");
+    let (target, body) = only_call(&client);
+    assert_eq!(target, "AmazonSQS.SendMessage");
+    assert_eq!((body["QueueUrl"].as_str(), body["MessageBody"].as_str()), (Some(QUEUE), Some("{}")));
+    assert_eq!(body["MessageGroupId"], GroupId::of("reconcile", "g").as_str());
+    assert_eq!(body["MessageDeduplicationId"], "d");
 }
 
 fn letter() -> DeadLetter<'static> {
@@ -608,6 +700,22 @@ async fn body_is_packed_inline_if_it_can_be_and_as_a_pointer_once_the_bucket_has
 
 fn s3_error(code: &str) -> String {
     format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>in the words of S3</Message></Error>")
+}
+
+async fn never_logged(answer: (u16, &str)) -> Result<usize, String> {
+    let (_, config) = replay(&[(answer.0, answer.1.to_owned())]);
+    let list = NeverLogFile::new(&config, "archive".to_owned()).current().await;
+    list.map(|list| list.len()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn never_log_list_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
+    assert_eq!(never_logged((200, "dana@acme.example\nnot an entry\nlawyers.example\n")).await, Ok(2));
+    assert_eq!(never_logged((404, &s3_error("NoSuchKey"))).await, Ok(0));
+    for (status, code) in [(403, "AccessDenied"), (503, "SlowDown")] {
+        let problem = never_logged((status, &s3_error(code))).await.expect_err("no list");
+        assert!(problem.contains(code) && problem.contains("never-log"), "{problem}");
+    }
 }
 
 async fn fetch(answer: (u16, &str), pointer: &BodyPointer) -> (StaticReplayClient, Result<Vec<u8>, BodyError>) {

@@ -8,7 +8,7 @@ use super::describe;
 use super::outbox::trace_attribute;
 use crate::domain::digest::sha256_hex;
 use crate::domain::queue_message::{GroupId, queue_accepts};
-use crate::engine::{DeadLetter, Queue, StoreError};
+use crate::engine::{DeadLetter, OwnMessage, Queue, SendToOwnQueue, StoreError};
 
 /// SQS hides a message for 12 hours at most, counted from its receipt.
 const MAX_VISIBILITY: Duration = Duration::from_mins(12 * 60 - 2);
@@ -80,6 +80,21 @@ impl Queue for WorkerQueue {
         send.send()
             .await
             .map_err(|error| StoreError(format!("{}: {}", self.dead_letter_queue_url, describe(&error))))?;
+        Ok(())
+    }
+}
+
+impl SendToOwnQueue for WorkerQueue {
+    async fn send(&self, message: &OwnMessage) -> Result<(), StoreError> {
+        self.client
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(&message.body)
+            .message_group_id(message.group.as_str())
+            .message_deduplication_id(&message.deduplication_id)
+            .send()
+            .await
+            .map_err(|error| StoreError(format!("{}: {}", self.queue_url, describe(&error))))?;
         Ok(())
     }
 }

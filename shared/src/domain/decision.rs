@@ -16,6 +16,8 @@ pub enum Outcome {
     Skipped,
     /// It waits for something, for the stated reason.
     Held,
+    /// It was a job of our own making, and is carried out.
+    Done,
     /// It could not be handled and lies in the dead-letter queue.
     Failed,
 }
@@ -29,6 +31,7 @@ impl Outcome {
             Self::Merged => "merged",
             Self::Skipped => "skipped",
             Self::Held => "held",
+            Self::Done => "done",
             Self::Failed => "failed",
         }
     }
@@ -53,7 +56,14 @@ pub struct Decision {
     /// What the rule went by.
     #[serde(skip_serializing_if = "Map::is_empty", default)]
     pub facts: Map<String, Value>,
+    /// The addresses that would have to belong to a contact for the decision to be another one. Reconcile looks them
+    /// up again for [`WAITING_DAYS`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub waits_for: Vec<String>,
 }
+
+/// How long reconcile asks again whether what a decision waits for has come.
+pub const WAITING_DAYS: i64 = 14;
 
 impl Decision {
     /// A record was made: `became` is its id.
@@ -74,6 +84,12 @@ impl Decision {
         Self::new(Outcome::Skipped, reason)
     }
 
+    /// A job of our own making was carried out.
+    #[must_use]
+    pub fn done(reason: impl Into<String>) -> Self {
+        Self::new(Outcome::Done, reason)
+    }
+
     /// Waiting.
     #[must_use]
     pub fn held(reason: impl Into<String>) -> Self {
@@ -87,7 +103,14 @@ impl Decision {
     }
 
     fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into(), became: None, facts: Map::new() }
+        Self { outcome, reason: reason.into(), became: None, facts: Map::new(), waits_for: Vec::new() }
+    }
+
+    /// Adds the addresses that would have to belong to a contact.
+    #[must_use]
+    pub fn waiting_for(mut self, addresses: Vec<String>) -> Self {
+        self.waits_for = addresses;
+        self
     }
 
     /// Adds what the rule went by.

@@ -20,6 +20,7 @@ mod ports;
 mod run;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod watermark;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +28,9 @@ mod tests;
 pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{
-    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Ending, FailedTry, Lease, LeaseKey, Leases,
-    Links, PutLink, Queue, Revision, StoreError, StoredLink,
+    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
+    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToOwnQueue, StoreError, StoredLink, Waiting,
+    WaitingPlace, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};
 

@@ -10,6 +10,7 @@ use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey};
 use crate::domain::notification::{Envelope, NotificationId};
 use crate::domain::pointer::BodyPointer;
+use crate::domain::queue_message::GroupId;
 
 /// A store or a queue did not do what was asked. Always worth another try: what is wrong lies outside the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,6 +178,81 @@ pub trait Leases: Sync {
 
     /// Gives a claim back as if it had not been made: the message was not tried.
     fn release(&self, lease: &Lease, now: Timestamp) -> impl Future<Output = Result<Committed, StoreError>> + Send;
+}
+
+/// A place in the decisions that wait, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct WaitingPlace {
+    /// When the decision was made, as text that sorts like the time.
+    pub at: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl WaitingPlace {
+    /// Before everything that was decided at a time or later.
+    #[must_use]
+    pub fn before(time: Timestamp) -> Self {
+        Self { at: sortable(time), key: String::new() }
+    }
+}
+
+/// A time whose text sorts as it does: always with three digits of the second's fraction.
+#[must_use]
+pub fn sortable(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// A decision that waits for a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Where it stands.
+    pub place: WaitingPlace,
+    /// The object it is about.
+    pub object: String,
+    /// The addresses that would have to belong to a contact.
+    pub addresses: Vec<String>,
+}
+
+/// Finds decisions again.
+pub trait Decisions: Sync {
+    /// True if the function has a record of this object of this grant, whatever was decided. It may miss one that was
+    /// made within the last seconds.
+    fn is_known(
+        &self,
+        function: &str,
+        grant: &str,
+        object: &str,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Up to `most` decisions of the function in this grant that wait for a contact, after the given place, in order.
+    fn waiting(
+        &self,
+        function: &str,
+        grant: &str,
+        after: &WaitingPlace,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
+
+    /// Records that a decision waits no longer.
+    fn waits_no_longer(&self, waiting: &Waiting) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A message of our own making, to be put into the function's own queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnMessage {
+    /// A notification or a job, as JSON.
+    pub body: String,
+    /// Its group.
+    pub group: GroupId,
+    /// Its deduplication id.
+    pub deduplication_id: String,
+}
+
+/// Puts messages into the function's own queue.
+pub trait SendToOwnQueue: Sync {
+    /// Sends a message. Doing so twice within five minutes does it once.
+    fn send(&self, message: &OwnMessage) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Counts the writes to a link; a write names the revision it was decided on.

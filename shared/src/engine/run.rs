@@ -154,6 +154,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
                         Outcome::Merged => "Merged",
                         Outcome::Skipped => "Skipped",
                         Outcome::Held => "Held",
+                        Outcome::Done => "JobsDone",
                         Outcome::Failed => "Failed",
                     },
                     Handled::Duplicate(_) => "Duplicates",

@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Ending, FailedTry, Lease, LeaseKey, Leases,
-    Links, PutLink, Queue, Revision, StoreError, StoredLink,
+    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
+    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToOwnQueue, StoreError, StoredLink, Waiting,
+    WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
@@ -51,6 +52,12 @@ pub struct Record {
     pub content: String,
     /// What was decided.
     pub decision: Option<Decision>,
+    /// What it is about.
+    pub about: Option<About>,
+    /// When it was last written.
+    pub updated: Timestamp,
+    /// True while it waits for a contact.
+    pub waits: bool,
 }
 
 impl MemoryLeases {
@@ -107,6 +114,8 @@ impl Leases for MemoryLeases {
         record.fence += 1;
         record.unresolved += 1;
         request.content.clone_into(&mut record.content);
+        record.about = Some(request.about.clone());
+        record.updated = request.now;
         Ok(Claim::Granted(Lease {
             key: request.key.clone(),
             fence: record.fence,
@@ -120,6 +129,8 @@ impl Leases for MemoryLeases {
         self.settle(lease, |record| {
             record.state = "done";
             record.decision = Some(decision.clone());
+            record.updated = now;
+            record.waits = !decision.waits_for.is_empty();
             record.unresolved = 0;
             record.ends = end_of_life(now);
         })
@@ -142,6 +153,46 @@ impl Leases for MemoryLeases {
             record.state = "failed";
             record.unresolved -= 1;
         })
+    }
+}
+
+impl Decisions for MemoryLeases {
+    async fn is_known(&self, function: &str, grant: &str, object: &str) -> Result<bool, StoreError> {
+        Ok(self.up()?.values().filter_map(|record| record.about.as_ref()).any(|about| {
+            about.function == function && about.grant.as_deref().unwrap_or("none") == grant && about.object == object
+        }))
+    }
+
+    async fn waiting(
+        &self,
+        function: &str,
+        grant: &str,
+        after: &WaitingPlace,
+        most: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let records = self.up()?;
+        let mut found: Vec<Waiting> = records
+            .iter()
+            .filter(|(_, record)| record.waits)
+            .filter_map(|(key, record)| Some((key, record, record.about.as_ref()?, record.decision.as_ref()?)))
+            .filter(|(_, _, about, _)| about.function == function && about.grant.as_deref().unwrap_or("none") == grant)
+            .map(|(key, record, about, decision)| Waiting {
+                place: WaitingPlace { at: sortable(record.updated), key: key.clone() },
+                object: about.object.clone(),
+                addresses: decision.waits_for.clone(),
+            })
+            .filter(|waiting| waiting.place > *after)
+            .collect();
+        found.sort_by(|one, other| one.place.cmp(&other.place));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    async fn waits_no_longer(&self, waiting: &Waiting) -> Result<(), StoreError> {
+        if let Some(record) = self.up()?.get_mut(&waiting.place.key) {
+            record.waits = false;
+        }
+        Ok(())
     }
 }
 
@@ -183,7 +234,8 @@ pub struct Buried {
 pub struct MemoryQueue {
     hidden: Mutex<Vec<(String, Duration)>>,
     buried: Mutex<Vec<Buried>>,
-    /// While set, nothing can be buried.
+    sent: Mutex<Vec<OwnMessage>>,
+    /// While set, nothing can be buried or sent.
     pub down: std::sync::atomic::AtomicBool,
 }
 
@@ -192,6 +244,12 @@ impl MemoryQueue {
     #[must_use]
     pub fn hidden(&self) -> Vec<(String, Duration)> {
         open(&self.hidden).clone()
+    }
+
+    /// The messages that were sent, in order, each once.
+    #[must_use]
+    pub fn sent(&self) -> Vec<OwnMessage> {
+        open(&self.sent).clone()
     }
 
     /// The dead letters, in order.
@@ -219,6 +277,19 @@ impl Queue for MemoryQueue {
                 class: letter.class.to_owned(),
                 reason: letter.reason.to_owned(),
             });
+        }
+        Ok(())
+    }
+}
+
+impl SendToOwnQueue for MemoryQueue {
+    async fn send(&self, message: &OwnMessage) -> Result<(), StoreError> {
+        if self.down.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError("the queue is down".to_owned()));
+        }
+        let mut sent = open(&self.sent);
+        if sent.iter().all(|standing| standing.deduplication_id != message.deduplication_id) {
+            sent.push(message.clone());
         }
         Ok(())
     }
@@ -363,6 +434,61 @@ pub async fn leases_keep_their_rules(leases: &impl Leases, run: &str) {
     assert_eq!(lease.unresolved, 0);
 }
 
+/// The rules of finding decisions again, for a store that is a leases store as well. `run` is not yet in the table.
+///
+/// # Panics
+/// With the rule that is broken.
+pub async fn decisions_keep_their_rules<S: Leases + Decisions>(store: &S, run: &str) {
+    let grant = format!("grant-{run}");
+    let decide = async |name: &str, grant: &str, decision: &Decision, at: Timestamp| {
+        let mut claimant = Claimant::new(store, &format!("{run}-{name}"));
+        claimant.about.grant = Some(grant.to_owned());
+        let lease = claimant.granted(at, later(600)).await;
+        assert_eq!(store.complete(&lease, decision, at).await, Ok(Committed::Yes));
+        claimant.about.object
+    };
+    let waits = |address: &str| Decision::skipped("no known contact").waiting_for(vec![address.to_owned()]);
+    let first = decide("first", &grant, &waits("a@x.example"), later(1)).await;
+    let second = decide("second", &grant, &waits("b@x.example"), later(2)).await;
+    let third = decide("third", &grant, &waits("c@x.example"), later(2)).await;
+    let logged = decide("logged", &grant, &Decision::logged("known contact", "act-1"), later(3)).await;
+    decide("elsewhere", &format!("{grant}-b"), &waits("d@x.example"), later(1)).await;
+
+    let known = async |function: &str, grant: &str, object: &str| store.is_known(function, grant, object).await;
+    for object in [&first, &logged] {
+        assert_eq!(known("rules", &grant, object).await, Ok(true), "whatever was decided is known");
+    }
+    assert_eq!(known("rules", &grant, "never seen").await, Ok(false));
+    assert_eq!(known("others", &grant, &first).await, Ok(false), "another function's record does not count");
+    assert_eq!(known("rules", "another grant", &first).await, Ok(false), "nor another grant's");
+
+    let from = WaitingPlace::before(noon());
+    let list = async |after: &WaitingPlace, most: usize| match store.waiting("rules", &grant, after, most).await {
+        Ok(found) => found,
+        Err(error) => panic!("{run}: {error}"),
+    };
+    let all = list(&from, 10).await;
+    assert_eq!(all[0].object, first, "the oldest comes first");
+    let mut objects: Vec<&str> = all.iter().map(|waiting| waiting.object.as_str()).collect();
+    objects.sort_unstable();
+    let mut expected = [first.as_str(), &second, &third];
+    expected.sort_unstable();
+    assert_eq!(objects, expected, "what waits, and only in this grant");
+    assert_eq!(all[0].addresses, ["a@x.example"]);
+    let mut place = from.clone();
+    for waiting in &all {
+        let page = list(&place, 1).await;
+        assert_eq!(page.first(), Some(waiting), "a page goes on where the last one ended, also within one instant");
+        place = waiting.place.clone();
+    }
+    assert_eq!(list(&place, 10).await, [], "nothing is after the last");
+    assert_eq!(list(&WaitingPlace::before(later(2)), 10).await.len(), 2, "what was decided before does not count");
+    assert_eq!(store.waits_no_longer(&all[0]).await, Ok(()));
+    assert_eq!(store.waits_no_longer(&all[0]).await, Ok(()), "twice is harmless");
+    assert_eq!(list(&from, 10).await.len(), 2, "what was settled waits no longer");
+    assert_eq!(known("rules", &grant, &first).await, Ok(true), "and is known all the same");
+}
+
 /// The rules of links, for keys that begin with `run`.
 ///
 /// # Panics
@@ -397,6 +523,11 @@ mod tests {
     #[tokio::test]
     async fn leases_in_memory_keep_the_rules_of_leases() {
         leases_keep_their_rules(&MemoryLeases::default(), "memory").await;
+    }
+
+    #[tokio::test]
+    async fn decisions_in_memory_are_found_by_the_rules() {
+        decisions_keep_their_rules(&MemoryLeases::default(), "memory").await;
     }
 
     #[tokio::test]
