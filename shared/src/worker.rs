@@ -4,11 +4,13 @@ use crate::aws::SdkConfig;
 use crate::aws::bodies::ArchiveBodies;
 use crate::aws::leases::DynamoLeases;
 use crate::aws::links::DynamoLinks;
+use crate::aws::never_log::NeverLogFile;
 use crate::aws::secrets::Secrets;
 use crate::aws::worker_queue::WorkerQueue;
 use crate::configuration::{ConfigurationError, Environment};
 use crate::crm::rest::RestCrm;
 use crate::domain::address::CompanyDomains;
+use crate::domain::own_mail::LoopId;
 use crate::engine::{Clock, Engine, RetryPolicy};
 use crate::http::{ApiClient, ApiSettings, Credential, http_client};
 use crate::nylas::Nylas;
@@ -32,6 +34,10 @@ pub struct Worker {
     pub crm: Option<Crm>,
     /// The company's own domains.
     pub company_domains: CompanyDomains,
+    /// Whose mail is never logged.
+    pub never_log: NeverLogFile,
+    /// What marks mail that this deployment sends.
+    pub loop_id: LoopId,
     /// The SDK configuration, for clients that only one function needs.
     pub sdk: SdkConfig,
 }
@@ -104,6 +110,8 @@ impl Worker {
                 clock: Clock::system(),
             },
             links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
+            never_log: NeverLogFile::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
+            loop_id: LoopId::of_stack(&environment.required("STACK_ID")?),
             nylas,
             crm,
             company_domains,

@@ -1,10 +1,49 @@
-//! The rules for one mail, without input or output: is it wanted, which way did it go, who is on it, whose deal is it.
+//! The rules for one mail, without input or output: is it wanted, which way did it go, who is on it, which mail is it.
 
-use shared::crm::{Contact, ContactsByAddress, Direction};
+use shared::crm::Direction;
 use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
 use shared::domain::digest::sha256_hex;
-use shared::nylas::message::{Message, addresses};
+use shared::domain::mail_class::{Headers, Judge, MailClass, MailLook, Verdict};
+use shared::domain::never_log::NeverLog;
+use shared::domain::own_mail::LoopId;
+use shared::nylas::mailboxes::Roles;
+use shared::nylas::message::{Attachment, Message, Participant, addresses};
+
+/// What is done with a class of mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It becomes an activity.
+    Log,
+    /// It is dropped, for this reason.
+    Skip(&'static str),
+}
+
+/// What is done with each class of mail.
+pub const ACTIONS: [(MailClass, Action); 7] = [
+    (MailClass::Human, Action::Log),
+    (MailClass::OutOfOffice, Action::Skip("automatic mail: out of office")),
+    (MailClass::AutoReply, Action::Skip("automatic mail: auto-reply")),
+    (MailClass::Bounce, Action::Skip("automatic mail: bounce")),
+    (MailClass::List, Action::Skip("mail to many: list")),
+    (MailClass::Notification, Action::Skip("automatic mail: notification")),
+    (MailClass::Own, Action::Skip("own mail")),
+];
+
+/// What is done with this class of mail.
+#[must_use]
+pub fn action(class: MailClass) -> Action {
+    ACTIONS.iter().find(|(listed, _)| *listed == class).map_or(Action::Log, |(_, action)| *action)
+}
+
+/// Who the company is and what marks its own mail.
+#[derive(Debug, Clone, Copy)]
+pub struct Company<'a> {
+    /// Its domains.
+    pub domains: &'a CompanyDomains,
+    /// What marks mail that this deployment sends.
+    pub loop_id: &'a LoopId,
+}
 
 /// The people on a mail, normalised; what is no address is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +86,80 @@ impl People {
     }
 }
 
-/// True if the notification lacks what every decision needs, so that the mail must be fetched.
+/// Which headers a message at hand carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadersAtHand {
+    /// All that the mail has.
+    All,
+    /// Some, or none.
+    Some,
+}
+
+/// What wrote the mail, as far as can be told from what is at hand.
 #[must_use]
-pub fn is_incomplete(message: &Message) -> bool {
-    message.from.is_none() || message.to.is_none() || message.folders.is_none()
+pub fn class_of(message: &Message, people: &People, headers: HeadersAtHand, company: Company<'_>) -> Verdict {
+    let pairs = message.header_pairs();
+    Judge { company: company.domains, own: company.loop_id }.class_of(&MailLook {
+        from: people.from.as_ref(),
+        subject: message.subject.as_deref().unwrap_or_default(),
+        snippet: message.snippet.as_deref().unwrap_or_default(),
+        headers: match headers {
+            HeadersAtHand::All => Headers::All(&pairs),
+            HeadersAtHand::Some => Headers::Some(&pairs),
+        },
+    })
+}
+
+/// The decision on a class that is not logged; none for one that is.
+#[must_use]
+pub fn dropped_for_its_class(verdict: &Verdict) -> Option<Decision> {
+    match action(verdict.class) {
+        Action::Log => None,
+        Action::Skip(reason) => Some(
+            Decision::skipped(reason).with("class", verdict.class.as_str()).with("evidence", verdict.evidence.clone()),
+        ),
+    }
+}
+
+/// The decision on a mail in a folder whose mail is not logged; none for other folders.
+#[must_use]
+pub fn dropped_for_its_folder(roles: Roles) -> Option<Decision> {
+    if roles.drafts {
+        Some(Decision::skipped("draft"))
+    } else if roles.junk {
+        Some(Decision::skipped("in the spam folder"))
+    } else {
+        None
+    }
+}
+
+/// How much of a mail a notification carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// What Nylas sends by default: a field that is not there is empty.
+    Standard,
+    /// Chosen fields alone (`.transformed`): one that is not there may have been left out.
+    ChosenFields,
+}
+
+/// True if the mail lacks what every decision needs: who is on it and where it lies.
+fn lacks_people(message: &Message, carried: Carried) -> bool {
+    let lists = [&message.cc, &message.bcc, &message.reply_to];
+    message.from.is_none()
+        || message.to.is_none()
+        || message.folders.is_none()
+        || carried == Carried::ChosenFields && lists.into_iter().any(Option::is_none)
+}
+
+/// True if the mail lacks what an activity says of it.
+#[must_use]
+pub fn lacks_contents(message: &Message, carried: Carried) -> bool {
+    carried == Carried::ChosenFields
+        && (message.subject.is_none()
+            || message.snippet.is_none()
+            || message.date.is_none()
+            || message.thread_id.is_none()
+            || message.attachments.is_none())
 }
 
 /// The most addresses of one mail that are looked up. Beyond it a mail is a circular, and looking everybody up would
@@ -62,106 +171,168 @@ pub const MOST_LOOKUPS: usize = 50;
 pub enum Screening {
     /// It is not wanted.
     Dropped(Decision),
+    /// It cannot be told: what is missing must be fetched.
+    Incomplete,
     /// Look these addresses up, in this order.
     LookUp {
-        /// The addresses outside the company, at most [`MOST_LOOKUPS`] of them.
+        /// The addresses outside the company, at most [`MOST_LOOKUPS`] of them, the sender first.
         external: Vec<EmailAddress>,
         /// How many more there are.
         not_looked_up: usize,
-        /// Which way it went.
-        direction: Direction,
-        /// What the direction was told by.
-        told_by: &'static str,
     },
 }
 
-/// Screens a mail.
+/// Screens a mail by what is at hand, so that as little as possible is fetched and looked up.
 #[must_use]
-pub fn screen(message: &Message, people: &People, company: &CompanyDomains) -> Screening {
-    if in_folder(message, "DRAFT") || in_folder(message, "DRAFTS") {
-        return Screening::Dropped(Decision::skipped("draft"));
+pub fn screen(
+    message: &Message,
+    people: &People,
+    carried: Carried,
+    headers: HeadersAtHand,
+    company: Company<'_>,
+    never_log: &NeverLog,
+) -> Screening {
+    let everyone = people.everyone();
+    if let Some(entry) = everyone.iter().find_map(|address| never_log.forbids(address)) {
+        return Screening::Dropped(Decision::skipped("never-log list").with("entry", entry));
     }
+    let complete = !lacks_people(message, carried);
     let mut external: Vec<EmailAddress> =
-        people.everyone().into_iter().filter(|address| !company.contains(address)).collect();
-    if external.is_empty() {
-        let reason = if people.everyone().is_empty() { "no address on it" } else { "internal mail" };
+        everyone.iter().filter(|address| !company.domains.contains(address)).cloned().collect();
+    let verdict = class_of(message, people, headers, company);
+    let dropped_for_its_class = || dropped_for_its_class(&verdict).filter(|_| verdict.certain);
+    // Mail systems report without an address of their own; such a sender is not known to be a colleague.
+    if lacks_senders_address(message, people)
+        && let Some(decision) = dropped_for_its_class()
+    {
+        return Screening::Dropped(decision);
+    }
+    if complete && external.is_empty() {
+        let reason = if everyone.is_empty() { "no address on it" } else { "internal mail" };
         return Screening::Dropped(Decision::skipped(reason));
     }
-    let (direction, told_by) = direction(message, people, company);
+    if let Some(file) = message.attachments.iter().flatten().find_map(invitation_in) {
+        return Screening::Dropped(Decision::skipped("calendar invitation").with("evidence", file));
+    }
+    if let Some(decision) = dropped_for_its_class() {
+        return Screening::Dropped(decision);
+    }
+    if !complete {
+        return Screening::Incomplete;
+    }
     let not_looked_up = external.len().saturating_sub(MOST_LOOKUPS);
     external.truncate(MOST_LOOKUPS);
-    Screening::LookUp { external, not_looked_up, direction, told_by }
+    Screening::LookUp { external, not_looked_up }
 }
 
-/// Which way a mail went. The folder tells where its id is a name; elsewhere, and for a colleague's mail to a customer
-/// that lies in one's own inbox, the sender does: what comes from a company domain goes out.
-fn direction(message: &Message, people: &People, company: &CompanyDomains) -> (Direction, &'static str) {
-    if in_folder(message, "SENT") {
+/// What shows that a file is an invitation, an answer to one or a cancellation (RFC 6047): a calendar object with a
+/// method, or the file that Gmail and Outlook put it into. A calendar that somebody publishes or attaches is none.
+fn invitation_in(file: &Attachment) -> Option<&'static str> {
+    let content_type = file.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let name = file.filename.as_deref().unwrap_or_default().trim().to_lowercase();
+    let is_calendar =
+        ["text/calendar", "application/ics", "text/x-vcalendar"].iter().any(|kind| content_type.starts_with(kind));
+    let method = content_type
+        .split(';')
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(key, _)| key.trim() == "method")
+        .map(|(_, value)| value.trim().trim_matches('"').to_owned());
+    match method.as_deref() {
+        Some("publish") => None,
+        Some("request" | "reply" | "cancel" | "add" | "refresh" | "counter" | "declinecounter") if is_calendar => {
+            Some("attachment: text/calendar with a method")
+        }
+        _ if matches!(name.as_str(), "invite.ics" | "meeting.ics" | "response.ics" | "cancel.ics") => {
+            Some("attachment: invite.ics")
+        }
+        // The part of an invitation itself, which has no name.
+        None if content_type.starts_with("text/calendar") && name.is_empty() => Some("attachment: text/calendar"),
+        _ => None,
+    }
+}
+
+/// The decision on a mail whose headers show it to be an invitation, an answer to one or a cancellation.
+#[must_use]
+pub fn dropped_for_its_invitation(message: &Message) -> Option<Decision> {
+    let content_type = message.header("Content-Type").map(str::to_owned);
+    let itself = Attachment { filename: None, content_type };
+    let evidence = match message.header("Content-Class") {
+        Some(class) if class.trim().eq_ignore_ascii_case("urn:content-classes:calendarmessage") => {
+            "header: Content-Class: calendarmessage"
+        }
+        _ => invitation_in(&itself).map(|_| "header: Content-Type: text/calendar")?,
+    };
+    Some(Decision::skipped("calendar invitation").with("evidence", evidence))
+}
+
+/// True if the sender is known by something else than an address, as Exchange names its own users
+/// (`/O=EXCHANGELABS/…`): who it is then stands in the headers alone.
+#[must_use]
+pub fn lacks_senders_address(message: &Message, people: &People) -> bool {
+    people.from.is_none() && message.from.as_ref().is_some_and(|from| !from.is_empty())
+}
+
+/// The sender as the headers name it.
+#[must_use]
+pub fn sender_by_header(message: &Message) -> Option<Participant> {
+    let header = message.header("From")?;
+    let address = EmailAddress::parse(header)?;
+    Some(Participant { email: Some(address.to_string()), name: None })
+}
+
+/// Which way a mail went, and what told it. What lies among the sent mail went out, and so did what a colleague or
+/// the mailbox's own address has sent, wherever this copy lies.
+#[must_use]
+pub fn direction(
+    roles: Roles,
+    sender: Option<&EmailAddress>,
+    own_address: Option<&EmailAddress>,
+    company: &CompanyDomains,
+) -> (Direction, &'static str) {
+    if roles.sent {
         return (Direction::Outbound, "folder");
     }
-    match &people.from {
-        Some(sender) if company.contains(sender) => (Direction::Outbound, "sender"),
-        Some(_) if !in_folder(message, "INBOX") => (Direction::Inbound, "sender"),
-        _ => (Direction::Inbound, "folder"),
-    }
-}
-
-fn in_folder(message: &Message, name: &str) -> bool {
-    message.folders.iter().flatten().any(|folder| folder.eq_ignore_ascii_case(name))
-}
-
-/// The contacts on a mail, and whose deal it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matched {
-    /// Every contact, each once, in the order of the addresses.
-    pub contact_ids: Vec<String>,
-    /// The deal of the first contact.
-    pub deal_id: Option<String>,
-    /// How many addresses nobody in the CRM has.
-    pub unmatched: usize,
-}
-
-/// Matches the addresses of a mail with what the CRM knows; none if it knows nobody.
-#[must_use]
-pub fn match_contacts(external: &[EmailAddress], known: &ContactsByAddress) -> Option<Matched> {
-    let mut contacts: Vec<&Contact> = Vec::new();
-    for contact in external.iter().filter_map(|address| known.get(address)).flatten() {
-        if contacts.iter().all(|standing| standing.id != contact.id) {
-            contacts.push(contact);
+    match sender {
+        Some(sender) if company.contains(sender) => (Direction::Outbound, "sender on a company domain"),
+        Some(sender)
+            if own_address == Some(sender) || own_address.is_some() && own_address == sender.without_tag().as_ref() =>
+        {
+            (Direction::Outbound, "sender is the mailbox itself")
         }
+        Some(_) => (Direction::Inbound, "sender"),
+        None => (Direction::Inbound, "no sender"),
     }
-    let first = contacts.first()?;
-    Some(Matched {
-        deal_id: first.primary_deal_id.clone(),
-        contact_ids: contacts.iter().map(|contact| contact.id.clone()).collect(),
-        unmatched: external.iter().filter(|address| known.get(address).is_none_or(Vec::is_empty)).count(),
-    })
 }
 
 /// What makes two copies one mail: the Message-ID where the headers are known, else the copy itself.
 /// A digest, so that it fits keys and headers everywhere.
 #[must_use]
 pub fn identity(message: &Message) -> String {
-    if let Some(message_id) = message.message_id_header() {
-        sha256_hex(&[b"message-id:", message_id.as_bytes()])
-    } else {
-        let grant = message.grant_id.as_deref().unwrap_or_default();
-        sha256_hex(&[b"nylas:", grant.as_bytes(), b"/", message.id.as_bytes()])
+    match message.message_id_header() {
+        Some(message_id) => sha256_hex(&[b"message-id:", message_id.as_bytes()]),
+        None => sha256_hex(&[b"nylas:", copy(message).as_bytes()]),
     }
+}
+
+/// The copy itself: the mailbox and Nylas's id in it.
+#[must_use]
+pub fn copy(message: &Message) -> String {
+    format!("{}/{}", message.grant_id.as_deref().unwrap_or_default(), message.id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::collections::BTreeSet;
 
-    fn company() -> CompanyDomains {
+    fn domains() -> CompanyDomains {
         CompanyDomains::parse(["northwind.example"]).expect("a domain")
     }
 
     fn message(fields: &Value) -> Message {
         let mut value = json!({
-            "id": "m", "grant_id": "g", "folders": ["INBOX"],
+            "id": "m", "grant_id": "g", "folders": ["INBOX"], "subject": "Q3", "snippet": "Hello Ines,",
             "from": [{"email": "dana@acme.example"}], "to": [{"email": "rep@northwind.example"}],
         });
         for (name, field) in fields.as_object().expect("fields") {
@@ -170,22 +341,32 @@ mod tests {
         serde_json::from_value(value).expect("a message")
     }
 
-    fn screened(fields: &Value) -> Screening {
+    fn screened_as(fields: &Value, carried: Carried, never_log: &str) -> Screening {
         let message = message(fields);
-        screen(&message, &People::on(&message), &company())
+        let (domains, loop_id) = (domains(), LoopId::of_stack("a"));
+        let company = Company { domains: &domains, loop_id: &loop_id };
+        let list = NeverLog::parse(never_log).0;
+        screen(&message, &People::on(&message), carried, HeadersAtHand::Some, company, &list)
+    }
+
+    fn screened(fields: &Value) -> Screening {
+        screened_as(fields, Carried::Standard, "")
     }
 
     fn dropped_as(fields: &Value) -> String {
         match screened(fields) {
             Screening::Dropped(decision) => decision.to_string(),
-            looked_up @ Screening::LookUp { .. } => panic!("not dropped: {looked_up:?}"),
+            other => panic!("not dropped: {other:?}"),
         }
     }
 
-    fn went(fields: &Value) -> (Direction, &'static str) {
-        match screened(fields) {
-            Screening::LookUp { direction, told_by, .. } => (direction, told_by),
-            Screening::Dropped(decision) => panic!("dropped: {decision}"),
+    #[test]
+    fn every_class_has_one_action_and_only_peoples_mail_is_logged() {
+        let listed: BTreeSet<MailClass> = ACTIONS.iter().map(|(class, _)| *class).collect();
+        assert_eq!(listed, MailClass::ALL.into_iter().collect());
+        assert_eq!(ACTIONS.len(), MailClass::ALL.len());
+        for class in MailClass::ALL {
+            assert_eq!(action(class) == Action::Log, class == MailClass::Human, "{class}");
         }
     }
 
@@ -210,25 +391,71 @@ mod tests {
     }
 
     #[test]
-    fn draft_is_dropped() {
-        for folder in ["DRAFT", "Drafts"] {
-            assert_eq!(dropped_as(&json!({"folders": [folder]})), "skipped: draft");
+    fn mail_with_anybody_of_the_never_log_list_is_dropped_by_its_entry() {
+        for field in ["from", "to", "cc", "bcc", "reply_to"] {
+            let mail = json!({field: [{"email": "Counsel+7@eu.Lawyers.example"}]});
+            let Screening::Dropped(decision) = screened_as(&mail, Carried::Standard, "lawyers.example") else {
+                panic!("not dropped: {field}")
+            };
+            assert_eq!(decision.to_string(), "skipped: never-log list", "{field}");
+            assert_eq!(decision.facts["entry"], "lawyers.example");
+        }
+        let chosen = json!({"to": null, "from": [{"email": "counsel@lawyers.example"}]});
+        let screened = screened_as(&chosen, Carried::ChosenFields, "lawyers.example");
+        assert!(matches!(screened, Screening::Dropped(_)), "nothing needs to be fetched for that");
+    }
+
+    #[test]
+    fn drafts_and_spam_are_dropped_by_the_folder_they_lie_in() {
+        let dropped = |roles| dropped_for_its_folder(roles).map(|decision| decision.to_string());
+        assert_eq!(dropped(Roles { drafts: true, ..Roles::default() }).as_deref(), Some("skipped: draft"));
+        assert_eq!(dropped(Roles { junk: true, ..Roles::default() }).as_deref(), Some("skipped: in the spam folder"));
+        assert_eq!(dropped(Roles { sent: true, ..Roles::default() }), None);
+    }
+
+    #[test]
+    fn invitations_answers_and_cancellations_are_dropped_and_ordinary_calendar_files_are_not() {
+        for file in [
+            json!({"content_type": "text/calendar; charset=utf-8; method=REQUEST"}),
+            json!({"content_type": "text/calendar; METHOD=\"Reply\"", "filename": "x.ics"}),
+            json!({"content_type": "text/calendar"}),
+            json!({"content_type": "application/ics", "filename": "invite.ics"}),
+            json!({"content_type": "application/octet-stream", "filename": "Invite.ICS"}),
+        ] {
+            assert_eq!(dropped_as(&json!({"attachments": [file]})), "skipped: calendar invitation", "{file}");
+        }
+        for file in [
+            json!({"content_type": "text/calendar; method=PUBLISH", "filename": "holidays.ics"}),
+            json!({"content_type": "application/ics", "filename": "holidays.ics"}),
+            json!({"content_type": "application/pdf; method=REQUEST", "filename": "offer.pdf"}),
+            json!({}),
+        ] {
+            assert!(matches!(screened(&json!({"attachments": [file]})), Screening::LookUp { .. }), "{file}");
         }
     }
 
     #[test]
-    fn folder_tells_the_direction_where_its_id_is_a_name() {
-        assert_eq!(went(&json!({"folders": ["INBOX", "UNREAD"]})), (Direction::Inbound, "folder"));
-        let sent = json!({"folders": ["SENT"], "from": [{"email": "alias@private.example"}]});
-        assert_eq!(went(&sent), (Direction::Outbound, "folder"));
+    fn invitation_is_told_by_its_own_content_type_and_class_too() {
+        for header in [
+            json!({"name": "Content-Type", "value": "text/calendar; charset=\"utf-8\"; method=REQUEST; name=\"meeting.ics\""}),
+            json!({"name": "content-class", "value": "urn:content-classes:calendarmessage"}),
+        ] {
+            assert!(dropped_for_its_invitation(&message(&json!({"headers": [header]}))).is_some(), "{header}");
+        }
+        let plain = json!({"name": "Content-Type", "value": "multipart/mixed; boundary=x"});
+        assert_eq!(dropped_for_its_invitation(&message(&json!({"headers": [plain]}))), None);
     }
 
     #[test]
-    fn sender_tells_the_direction_where_folder_ids_are_opaque() {
-        assert_eq!(went(&json!({"folders": ["AAMkAGI2"]})), (Direction::Inbound, "sender"));
-        let out = json!({"folders": ["AAMkAGI3"], "from": [{"email": "rep@northwind.example"}],
-            "to": [{"email": "dana@acme.example"}]});
-        assert_eq!(went(&out), (Direction::Outbound, "sender"));
+    fn certain_automatic_mail_is_dropped_before_anything_is_fetched_and_a_suspicion_is_not() {
+        let certain = json!({"from": [{"email": "no-reply@acme.example"}], "to": null});
+        let Screening::Dropped(decision) = screened_as(&certain, Carried::ChosenFields, "") else {
+            panic!("not dropped")
+        };
+        assert_eq!(decision.to_string(), "skipped: automatic mail: notification");
+        assert_eq!(decision.facts["evidence"], "sender: no-reply");
+        let suspicion = json!({"subject": "How do I unsubscribe?"});
+        assert!(matches!(screened(&suspicion), Screening::LookUp { .. }));
     }
 
     #[test]
@@ -244,43 +471,42 @@ mod tests {
     }
 
     #[test]
+    fn display_name_that_shows_another_address_deceives_nobody() {
+        let mail = json!({"from": [{"email": "mallory@evil.example", "name": "dana@acme.example"}]});
+        let Screening::LookUp { external, .. } = screened(&mail) else { panic!("dropped") };
+        assert_eq!(external[0].as_str(), "mallory@evil.example");
+    }
+
+    #[test]
     fn circular_has_its_first_fifty_addresses_looked_up_and_the_rest_counted() {
         let to: Vec<Value> = (0..60).map(|number| json!({"email": format!("p{number}@acme.example")})).collect();
-        let Screening::LookUp { external, not_looked_up, .. } = screened(&json!({"to": to})) else { panic!("dropped") };
+        let Screening::LookUp { external, not_looked_up } = screened(&json!({"to": to})) else { panic!("dropped") };
         assert_eq!((external.len(), not_looked_up), (50, 11));
         assert_eq!(external[0].as_str(), "dana@acme.example", "the sender first");
     }
 
-    fn address(text: &str) -> EmailAddress {
-        EmailAddress::parse(text).expect("an address")
-    }
-
-    fn contact(id: &str, deal: Option<&str>) -> Contact {
-        Contact { id: id.to_owned(), primary_deal_id: deal.map(str::to_owned) }
-    }
-
     #[test]
-    fn every_contact_is_on_it_once_and_the_deal_is_the_first_contacts() {
-        let external = [address("a@x.example"), address("b@y.example"), address("c@z.example")];
-        let known = ContactsByAddress::from([
-            (address("a@x.example"), vec![contact("1", None), contact("2", Some("d2"))]),
-            (address("b@y.example"), vec![contact("2", Some("d2")), contact("3", Some("d3"))]),
-        ]);
-        assert_eq!(
-            match_contacts(&external, &known),
-            Some(Matched { contact_ids: vec!["1".into(), "2".into(), "3".into()], deal_id: None, unmatched: 1 })
-        );
-    }
-
-    #[test]
-    fn nobody_known_matches_nothing() {
-        assert_eq!(match_contacts(&[address("a@x.example")], &ContactsByAddress::new()), None);
+    fn direction_is_told_by_the_sent_folder_then_by_the_sender() {
+        let address = |text| EmailAddress::parse(text).expect("an address");
+        let (dana, rep) = (address("dana@acme.example"), address("rep@northwind.example"));
+        let private = address("rep@private.example");
+        let sent = Roles { sent: true, ..Roles::default() };
+        let told = |roles, sender, own| direction(roles, sender, own, &domains());
+        assert_eq!(told(sent, Some(&dana), None), (Direction::Outbound, "folder"));
+        assert_eq!(told(Roles::default(), Some(&rep), None), (Direction::Outbound, "sender on a company domain"));
+        let own = told(Roles::default(), Some(&private), Some(&private));
+        assert_eq!(own, (Direction::Outbound, "sender is the mailbox itself"));
+        let with_tag = address("rep+x@private.example");
+        let tagged = told(Roles::default(), Some(&with_tag), Some(&private));
+        assert_eq!(tagged.0, Direction::Outbound);
+        assert_eq!(told(Roles::default(), Some(&dana), Some(&private)), (Direction::Inbound, "sender"));
+        assert_eq!(told(Roles::default(), None, None), (Direction::Inbound, "no sender"));
     }
 
     #[test]
     fn copies_with_one_message_id_are_one_mail_and_without_headers_each_copy_is_its_own() {
         let header = json!({"headers": [{"name": "Message-Id", "value": "<abc@mail.example>"}]});
-        let mut elsewhere = header.clone();
+        let mut elsewhere = json!({"headers": [{"name": "MESSAGE-ID", "value": "abc@mail.example"}]});
         elsewhere["id"] = "m2".into();
         elsewhere["grant_id"] = "g2".into();
         assert_eq!(identity(&message(&header)), identity(&message(&elsewhere)));
@@ -289,10 +515,17 @@ mod tests {
     }
 
     #[test]
-    fn notification_that_lacks_people_or_folders_is_incomplete() {
-        assert!(!is_incomplete(&message(&json!({"to": [], "subject": null}))));
-        for field in ["from", "to", "folders"] {
-            assert!(is_incomplete(&message(&json!({field: null}))), "{field}");
+    fn field_that_a_standard_notification_lacks_is_empty_and_one_that_was_not_chosen_is_fetched() {
+        assert!(matches!(screened(&json!({"cc": null})), Screening::LookUp { .. }));
+        for field in ["cc", "bcc", "reply_to"] {
+            let mut chosen = json!({"cc": [], "bcc": [], "reply_to": []});
+            chosen[field] = Value::Null;
+            assert_eq!(screened_as(&chosen, Carried::ChosenFields, ""), Screening::Incomplete, "{field}");
         }
+        for field in ["from", "to", "folders"] {
+            assert_eq!(screened(&json!({field: null})), Screening::Incomplete, "{field}");
+        }
+        assert!(!lacks_contents(&message(&json!({"subject": null})), Carried::Standard));
+        assert!(lacks_contents(&message(&json!({"subject": null})), Carried::ChosenFields));
     }
 }

@@ -14,7 +14,9 @@ async fn main() -> Result<(), Error> {
     let rules = &EmailActivity::new(worker);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let deadline = Deadline::at(event.context.deadline());
-        Ok::<_, Error>(worker.engine.run(event.payload, deadline, rules).await?)
+        let batch = rules.for_batch();
+        let answered = Box::pin(worker.engine.run(event.payload, deadline, &batch)).await?;
+        Ok::<_, Error>(answered)
     }))
     .await
 }

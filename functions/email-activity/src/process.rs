@@ -1,102 +1,442 @@
 //! Carries out what the rules say of one mail: completes it, looks its addresses up, logs it, remembers what it became.
 
+use futures_util::future::try_join;
 use serde::Deserialize;
+use std::future::Future;
+use std::sync::Arc;
+
+use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
-use shared::crm::{EmailActivity as Activity, FindContacts, IdempotencyKey, LogEmail};
-use shared::domain::address::CompanyDomains;
+use shared::aws::never_log::NeverLogFile;
+use shared::aws::worker_queue::WorkerQueue;
+use shared::crm::matching::{Matched, NobodyKnown, addresses_to_look_up, match_contacts};
+use shared::crm::{BatchLookup, Direction, EmailActivity as Activity, FindContacts, IdempotencyKey, LogEmail};
+use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
+use shared::domain::never_log::NeverLog;
 use shared::domain::notification::{Envelope, GrantId};
-use shared::engine::{Clock, Deadline, Input, Links, Processor, PutLink, StoreError, Work};
-use shared::nylas::Nylas;
+use shared::domain::own_mail::LoopId;
+use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToOwnQueue, StoreError, Work};
+use shared::nylas::mailboxes::{DescribeMailbox, Grant, Mailboxes, Roles};
 use shared::nylas::message::Message;
+use shared::nylas::{HeaderFields, MessageId, Nylas, NylasError, Page, Received};
 use shared::worker::{Crm, Worker};
 
-use crate::mail::{People, Screening, identity, is_incomplete, match_contacts, screen};
+use crate::mail::{
+    Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_for_its_class,
+    dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents, lacks_senders_address, screen,
+    sender_by_header,
+};
 
-/// Where a mail is fetched from when its notification does not carry enough.
-pub trait FetchMessage: Sync {
-    /// The mail; none if it is no longer there.
-    fn fetch(
+/// What is asked of Nylas about mail.
+pub trait ReadMail: DescribeMailbox {
+    /// A mail; none if it is no longer there.
+    fn message(
         &self,
         grant: &GrantId,
         id: &str,
+        headers: HeaderFields,
         deadline: Deadline,
-    ) -> impl Future<Output = Result<Option<Message>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Option<Message>, NylasError>> + Send;
+
+    /// A page of a grant's mails.
+    fn messages(
+        &self,
+        grant: &GrantId,
+        received: Received,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Page<MessageId>, NylasError>> + Send;
+
+    /// Grants from the given one on; none beyond the last.
+    fn grants(&self, offset: usize, deadline: Deadline) -> impl Future<Output = Result<Vec<Grant>, NylasError>> + Send;
 }
 
-impl FetchMessage for Nylas {
-    async fn fetch(&self, grant: &GrantId, id: &str, deadline: Deadline) -> Result<Option<Message>, Failure> {
-        Ok(self.message(grant, id, deadline).await?)
+impl ReadMail for Nylas {
+    async fn message(
+        &self,
+        grant: &GrantId,
+        id: &str,
+        headers: HeaderFields,
+        deadline: Deadline,
+    ) -> Result<Option<Message>, NylasError> {
+        self.message(grant, id, headers, deadline).await
+    }
+
+    async fn messages(
+        &self,
+        grant: &GrantId,
+        received: Received,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<MessageId>, NylasError> {
+        self.messages(grant, received, page_token, deadline).await
+    }
+
+    async fn grants(&self, offset: usize, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
+        self.grants(offset, deadline).await
     }
 }
 
-/// The rules of email-activity, carried out through the given ports.
-pub struct EmailActivity<'a, C, N, L> {
-    company: &'a CompanyDomains,
-    /// The CRM; none while it is off.
-    crm: Option<&'a C>,
-    nylas: &'a N,
-    links: &'a L,
-    clock: Clock,
+/// The list of those whose mail is never logged.
+pub trait NeverLogged: Sync {
+    /// The list as it stands.
+    fn current(&self) -> impl Future<Output = Result<Arc<NeverLog>, StoreError>> + Send;
 }
 
-impl<'a> EmailActivity<'a, Crm, Nylas, DynamoLinks> {
+impl NeverLogged for NeverLogFile {
+    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
+        self.current().await
+    }
+}
+
+/// What the function needs of the outside, each as narrow as its role.
+pub trait Ports: Sync {
+    /// The CRM.
+    type Crm: FindContacts + LogEmail;
+    /// Nylas.
+    type Nylas: ReadMail;
+    /// What became of each mail.
+    type Links: Links;
+    /// What was decided before.
+    type Decisions: Decisions;
+    /// The function's own queue.
+    type Queue: SendToOwnQueue;
+    /// The never-log list.
+    type NeverLog: NeverLogged;
+}
+
+/// The ports, filled.
+pub struct Provision<'a, P: Ports> {
+    /// The CRM; none while it is off.
+    pub crm: Option<&'a P::Crm>,
+    /// Nylas.
+    pub nylas: &'a P::Nylas,
+    /// What became of each mail.
+    pub links: &'a P::Links,
+    /// What was decided before.
+    pub decisions: &'a P::Decisions,
+    /// The function's own queue.
+    pub queue: &'a P::Queue,
+    /// The never-log list.
+    pub never_log: &'a P::NeverLog,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// What the rules are set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The company's own domains.
+    pub company_domains: CompanyDomains,
+    /// What marks mail that this deployment sends.
+    pub loop_id: LoopId,
+}
+
+/// The ports of the deployed function.
+pub struct Deployed;
+
+impl Ports for Deployed {
+    type Crm = Crm;
+    type Nylas = Nylas;
+    type Links = DynamoLinks;
+    type Decisions = DynamoLeases;
+    type Queue = WorkerQueue;
+    type NeverLog = NeverLogFile;
+}
+
+/// The rules of email-activity, carried out through the given ports. Lives as long as the instance.
+pub struct EmailActivity<'a, P: Ports> {
+    pub(crate) ports: Provision<'a, P>,
+    pub(crate) settings: Settings,
+    mailboxes: Mailboxes,
+}
+
+impl<'a> EmailActivity<'a, Deployed> {
     /// The rules with the clients of a worker.
     #[must_use]
     pub fn new(worker: &'a Worker) -> Self {
-        Self::with(&worker.company_domains, worker.crm.as_ref(), &worker.nylas, &worker.links, Clock::system())
+        let ports = Provision {
+            crm: worker.crm.as_ref(),
+            nylas: &worker.nylas,
+            links: &worker.links,
+            decisions: &worker.engine.leases,
+            queue: &worker.engine.queue,
+            never_log: &worker.never_log,
+            clock: Clock::system(),
+        };
+        let settings = Settings { company_domains: worker.company_domains.clone(), loop_id: worker.loop_id.clone() };
+        Self::with(ports, settings)
     }
 }
 
-impl<'a, C: FindContacts + LogEmail, N: FetchMessage, L: Links> EmailActivity<'a, C, N, L> {
+impl<'a, P: Ports> EmailActivity<'a, P> {
     /// The rules with the given ports.
-    pub fn with(company: &'a CompanyDomains, crm: Option<&'a C>, nylas: &'a N, links: &'a L, clock: Clock) -> Self {
-        Self { company, crm, nylas, links, clock }
+    #[must_use]
+    pub fn with(ports: Provision<'a, P>, settings: Settings) -> Self {
+        Self { ports, settings, mailboxes: Mailboxes::default() }
     }
 
-    async fn decide(&self, crm: &C, envelope: &Envelope, work: &Work) -> Result<Decision, Failure> {
-        let Some(message) = self.whole_message(envelope, work).await? else {
-            return Ok(Decision::skipped("no longer at Nylas"));
-        };
-        let people = People::on(&message);
-        let (external, not_looked_up, direction, told_by) = match screen(&message, &people, self.company) {
-            Screening::Dropped(decision) => return Ok(decision),
-            Screening::LookUp { external, not_looked_up, direction, told_by } => {
-                (external, not_looked_up, direction, told_by)
+    /// The rules for one batch, whose messages share their lookups.
+    pub fn for_batch(&self) -> BatchRules<'_, 'a, P> {
+        BatchRules { rules: self, lookup: self.ports.crm.map(BatchLookup::new) }
+    }
+
+    fn company(&self) -> Company<'_> {
+        Company { domains: &self.settings.company_domains, loop_id: &self.settings.loop_id }
+    }
+}
+
+/// The rules for one batch.
+pub struct BatchRules<'r, 'a, P: Ports> {
+    pub(crate) rules: &'r EmailActivity<'a, P>,
+    lookup: Option<BatchLookup<'r, P::Crm>>,
+}
+
+/// A mail as far as it is known.
+struct Mail {
+    message: Message,
+    carried: Carried,
+    headers: HeadersAtHand,
+    /// The provider, where the notification tells it.
+    provider: Option<String>,
+}
+
+/// What was learned of a mail once somebody on it was known.
+struct Learned {
+    mail: Mail,
+    roles: Roles,
+    own_address: Option<EmailAddress>,
+    headers_told_by: &'static str,
+}
+
+impl<P: Ports> BatchRules<'_, '_, P> {
+    async fn decide(
+        &self,
+        lookup: &BatchLookup<'_, P::Crm>,
+        envelope: &Envelope,
+        work: &Work,
+    ) -> Result<Decision, Failure> {
+        let never_log = self.rules.ports.never_log.current().await.map_err(store_failure)?;
+        let mut mail = carried_mail(envelope, work)?;
+        if let Some(decision) = dropped_for_its_folder(mail.google_roles().unwrap_or_default()) {
+            return Ok(decision);
+        }
+        if lacks_senders_address(&mail.message, &People::on(&mail.message)) {
+            mail = self.with_sender(mail, work.deadline).await?;
+        }
+        let (people, external, not_looked_up) = loop {
+            let people = People::on(&mail.message);
+            let company = self.rules.company();
+            match screen(&mail.message, &people, mail.carried, mail.headers, company, &never_log) {
+                Screening::Dropped(decision) => return Ok(decision),
+                Screening::LookUp { external, not_looked_up } => break (people, external, not_looked_up),
+                Screening::Incomplete => {
+                    let Some(whole) = self.whole(mail, work.deadline).await? else {
+                        return Ok(Decision::skipped("no longer at Nylas"));
+                    };
+                    mail = whole;
+                }
             }
         };
-        let identity = identity(&message);
-        let key = LinkKey::new("mail", &identity);
-        if let Some(standing) = self.links.get(&key).await.map_err(store_failure)? {
-            return Ok(already_logged(&standing.link, envelope, &message));
+        // A copy that was handled before is known without asking anybody.
+        let bound = self.identity_of_copy(&mail.message).await?;
+        if let Some(identity) = &bound
+            && let Some(standing) = self.link(&mail_key(identity)).await?
+        {
+            return Ok(already_logged(&standing, envelope, &mail.message));
         }
-        let known = crm.find_contacts(&external, work.deadline).await?;
-        let Some(matched) = match_contacts(&external, &known) else {
-            return Ok(Decision::skipped("no known contact")
-                .with("looked_up", external.len())
-                .with("not_looked_up", not_looked_up));
+        let known = lookup.find(&addresses_to_look_up(&external), work.deadline).await?;
+        let matched = match match_contacts(&external, &known) {
+            Ok(matched) => matched,
+            Err(NobodyKnown { unmatched }) => {
+                return Ok(Decision::skipped("no known contact")
+                    .with("unmatched", texts(&unmatched))
+                    .with("not_looked_up", not_looked_up)
+                    .waiting_for(texts(&unmatched)));
+            }
         };
-        let activity = Activity {
-            external_message_id: message.id.clone(),
-            contact_ids: matched.contact_ids.clone(),
-            deal_id: matched.deal_id.clone(),
-            subject: message.subject.clone(),
-            snippet: message.snippet.clone(),
-            thread_id: message.thread_id.clone(),
-            direction,
-            timestamp: message.date.unwrap_or(work.sent_at),
-            from: people.from.clone(),
-            to: people.to.clone(),
-            cc: people.cc.clone(),
-            grant_id: message.grant_id.clone(),
+        let learned = self.learn(mail, &people, work.deadline).await?;
+        let verdict = class_of(&learned.mail.message, &people, learned.mail.headers, self.rules.company());
+        let dropped = dropped_for_its_folder(learned.roles)
+            .or_else(|| dropped_for_its_invitation(&learned.mail.message))
+            .or_else(|| dropped_for_its_class(&verdict));
+        if let Some(decision) = dropped {
+            return Ok(decision.with("headers", learned.headers_told_by));
+        }
+        let (direction, told_by) = direction(
+            learned.roles,
+            people.from.as_ref(),
+            learned.own_address.as_ref(),
+            &self.rules.settings.company_domains,
+        );
+        let message = learned.mail.message;
+        let identity = self.bind(bound, &message).await?;
+        if let Some(standing) = self.link(&mail_key(&identity)).await? {
+            return Ok(already_logged(&standing, envelope, &message));
+        }
+        let activity = activity_of(&message, &people, &matched, direction, work);
+        let logged = self.log(lookup.crm(), &activity, &identity, envelope, &message, work.deadline).await?;
+        Ok(match logged {
+            Logged::By(became) => Decision::logged("known contact", became)
+                .with("direction", direction.as_str())
+                .with("direction_told_by", told_by)
+                .with("class_told_by", verdict.evidence)
+                .with("headers", learned.headers_told_by)
+                .with("contact_ids", matched.contact_ids)
+                .with("deal_id", matched.deal.deal_id())
+                .with("deal_rule", matched.deal.rule)
+                .with("deals_rejected", matched.deal.rejected_to_json())
+                .with("unmatched", texts(&matched.unmatched))
+                .with("not_looked_up", not_looked_up),
+            Logged::Before(standing) => already_logged(&standing, envelope, &message),
+        })
+    }
+
+    /// The mail as Nylas holds it, where the notification left out what is needed; none if it is gone.
+    async fn whole(&self, mail: Mail, deadline: Deadline) -> Result<Option<Mail>, Failure> {
+        let grant = mail.grant()?;
+        let fetched = self.rules.ports.nylas.message(&grant, &mail.message.id, HeaderFields::None, deadline).await?;
+        Ok(fetched.map(|fetched| {
+            // A provider that has no such field sends none: nothing more is to be had.
+            let mut message = mail.message.completed_by(fetched);
+            for list in [&mut message.from, &mut message.to, &mut message.cc, &mut message.bcc, &mut message.reply_to] {
+                list.get_or_insert_default();
+            }
+            message.folders.get_or_insert_default();
+            Mail { message, carried: Carried::Standard, ..mail }
+        }))
+    }
+
+    /// The mail with its sender's address, where only the headers name it. Without it the mail is judged as it is.
+    async fn with_sender(&self, mail: Mail, deadline: Deadline) -> Result<Mail, Failure> {
+        let Ok(grant) = mail.grant() else { return Ok(mail) };
+        let provider = self.provider(&mail, &grant, deadline).await?;
+        if fields_of(provider.as_deref()) != HeaderFields::All {
+            return Ok(mail);
+        }
+        let (mut mail, _) = self.with_headers(mail, provider.as_deref(), &grant, deadline).await?;
+        if let Some(sender) = sender_by_header(&mail.message) {
+            mail.message.from = Some(vec![sender]);
+        }
+        Ok(mail)
+    }
+
+    async fn provider(&self, mail: &Mail, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, Failure> {
+        match &mail.provider {
+            Some(provider) => Ok(Some(provider.clone())),
+            None => Ok(self.rules.mailboxes.provider(self.rules.ports.nylas, grant, deadline).await?),
+        }
+    }
+
+    /// Learns what only matters for a mail with a known contact: its headers, what its folders are for, and the
+    /// mailbox's own address.
+    async fn learn(&self, mail: Mail, people: &People, deadline: Deadline) -> Result<Learned, Failure> {
+        let (nylas, mailboxes) = (self.rules.ports.nylas, &self.rules.mailboxes);
+        let Ok(grant) = mail.grant() else {
+            // Nothing can be asked without a grant.
+            let roles = Roles::by_name(mail.message.folders.as_deref().unwrap_or_default());
+            return Ok(Learned { mail, roles, own_address: None, headers_told_by: "the notification" });
         };
-        let idempotency_key = IdempotencyKey::new(format!("mail-{identity}"));
-        let became = crm.log_email(&activity, &idempotency_key, work.deadline).await?;
+        let provider = self.provider(&mail, &grant, deadline).await?;
+        let is_google = provider.as_deref() == Some("google");
+        let folders = mail.message.folders.clone().unwrap_or_default();
+        let roles = async {
+            if is_google {
+                return Ok((Roles::by_name(&folders), None));
+            }
+            let roles = match mailboxes.roles(nylas, &grant, &folders, deadline).await {
+                Err(error) if error.is_out_of_reach() => Roles::by_name(&folders),
+                other => other?,
+            };
+            // Only where neither folder nor domain tells.
+            let by_domain =
+                people.from.as_ref().is_none_or(|sender| self.rules.settings.company_domains.contains(sender));
+            let own =
+                if roles.sent || by_domain { None } else { mailboxes.own_address(nylas, &grant, deadline).await? };
+            Ok::<_, Failure>((roles, own))
+        };
+        let (mail, (roles, own_address)) =
+            try_join(self.with_headers(mail, provider.as_deref(), &grant, deadline), roles).await?;
+        let (mail, headers_told_by) = mail;
+        Ok(Learned { mail, roles, own_address, headers_told_by })
+    }
+
+    /// The mail with its headers, and how they were had. One that is gone by now is logged without.
+    async fn with_headers(
+        &self,
+        mail: Mail,
+        provider: Option<&str>,
+        grant: &GrantId,
+        deadline: Deadline,
+    ) -> Result<(Mail, &'static str), Failure> {
+        let fields = fields_of(provider);
+        let at_hand = if fields == HeaderFields::All { HeadersAtHand::All } else { HeadersAtHand::Some };
+        let enough = mail.headers == HeadersAtHand::All || at_hand == HeadersAtHand::Some;
+        if mail.message.message_id_header().is_some() && enough && !lacks_contents(&mail.message, mail.carried) {
+            return Ok((mail, "the notification"));
+        }
+        match self.rules.ports.nylas.message(grant, &mail.message.id, fields, deadline).await {
+            Ok(Some(fetched)) => {
+                let message = mail.message.completed_by(fetched);
+                Ok((Mail { message, headers: at_hand, ..mail }, "Nylas"))
+            }
+            Ok(None) => Ok((mail, "none: no longer at Nylas")),
+            Err(error) if error.is_out_of_reach() => Ok((mail, "none: the mailbox is out of reach")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn link(&self, key: &LinkKey) -> Result<Option<Link>, Failure> {
+        let standing = self.rules.ports.links.get(key).await.map_err(store_failure)?;
+        Ok(standing.map(|standing| standing.link))
+    }
+
+    /// Which mail this copy was found to be when it was handled before.
+    async fn identity_of_copy(&self, message: &Message) -> Result<Option<String>, Failure> {
+        Ok(self.link(&copy_key(message)).await?.and_then(|link| match link.state {
+            LinkState::Live { became } => Some(became),
+            LinkState::Tombstone => None,
+        }))
+    }
+
+    /// Binds the copy to its mail before anything is written to the CRM: whatever becomes of the headers later, every
+    /// other try uses the same key.
+    async fn bind(&self, bound: Option<String>, message: &Message) -> Result<String, Failure> {
+        if let Some(identity) = bound {
+            return Ok(identity);
+        }
+        let identity = identity(message);
+        let link = Link {
+            key: copy_key(message),
+            state: LinkState::Live { became: identity.clone() },
+            version: Version::default(),
+            content: None,
+            facts: serde_json::Map::new(),
+        };
+        let ports = &self.rules.ports;
+        match ports.links.put(&link, None, ports.clock.now()).await.map_err(store_failure)? {
+            PutLink::Stored(_) => Ok(identity),
+            // Bound by another try meanwhile.
+            PutLink::Raced => Ok(self.identity_of_copy(message).await?.unwrap_or(identity)),
+        }
+    }
+
+    async fn log(
+        &self,
+        crm: &P::Crm,
+        activity: &Activity,
+        identity: &str,
+        envelope: &Envelope,
+        message: &Message,
+        deadline: Deadline,
+    ) -> Result<Logged, Failure> {
+        let became = crm.log_email(activity, &IdempotencyKey::new(format!("mail-{identity}")), deadline).await?;
         // From here on a crash is harmless: the next try finds the same activity under the same key.
         let link = Link {
-            key,
+            key: mail_key(identity),
             state: LinkState::Live { became: became.clone() },
             version: Version::default(),
             content: None,
@@ -108,50 +448,119 @@ impl<'a, C: FindContacts + LogEmail, N: FetchMessage, L: Links> EmailActivity<'a
             .into_iter()
             .collect(),
         };
-        if self.links.put(&link, None, self.clock.now()).await.map_err(store_failure)? == PutLink::Raced
-            && let Some(standing) = self.links.get(&link.key).await.map_err(store_failure)?
+        let ports = &self.rules.ports;
+        if ports.links.put(&link, None, ports.clock.now()).await.map_err(store_failure)? == PutLink::Raced
+            && let Some(standing) = self.link(&link.key).await?
         {
             // Another copy was logged meanwhile, under the same key and so as the same activity.
-            return Ok(already_logged(&standing.link, envelope, &message));
+            return Ok(Logged::Before(standing));
         }
-        Ok(Decision::logged("known contact", became)
-            .with("direction", direction.as_str())
-            .with("direction_told_by", told_by)
-            .with("contact_ids", matched.contact_ids)
-            .with("deal_id", matched.deal_id)
-            .with("deal_rule", "the first contact's")
-            .with("unmatched", matched.unmatched)
-            .with("not_looked_up", not_looked_up))
+        Ok(Logged::By(became))
+    }
+}
+
+/// Which headers of the sender's a provider has; elsewhere than here, the threading ones alone.
+fn fields_of(provider: Option<&str>) -> HeaderFields {
+    match provider {
+        Some("google" | "microsoft" | "eas" | "nylas") => HeaderFields::All,
+        _ => HeaderFields::Threading,
+    }
+}
+
+/// Who logged a mail.
+enum Logged {
+    /// This try.
+    By(String),
+    /// Another copy, a moment ago.
+    Before(Link),
+}
+
+impl Mail {
+    fn grant(&self) -> Result<GrantId, Failure> {
+        self.message.grant_id.as_deref().and_then(GrantId::parse).ok_or_else(|| {
+            Failure::permanent(
+                "body.incomplete",
+                "the notification carries neither the mail nor the grant to fetch it by",
+            )
+        })
     }
 
-    /// The mail as the notification carries it, or as Nylas holds it where that is not enough.
-    async fn whole_message(&self, envelope: &Envelope, work: &Work) -> Result<Option<Message>, Failure> {
-        #[derive(Deserialize)]
-        struct Notification {
-            data: Data,
-        }
-        #[derive(Deserialize)]
-        struct Data {
-            object: Message,
-        }
-        let carried = serde_json::from_str::<Notification>(&work.body).map(|notification| notification.data.object);
-        let message = match carried {
-            Ok(message) if !is_incomplete(&message) => Some(message),
-            _ => {
-                let (Some(id), Some(grant)) = (&envelope.keys.id, &envelope.grant) else {
-                    return Err(Failure::permanent(
-                        "body.incomplete",
-                        "the notification carries neither the mail nor the ids to fetch it by",
-                    ));
-                };
-                self.nylas.fetch(grant, id, work.deadline).await?
-            }
-        };
-        Ok(message.map(|mut message| {
-            message.grant_id = message.grant_id.or_else(|| envelope.grant.as_ref().map(|g| g.as_str().to_owned()));
-            message
-        }))
+    /// What the folders are for, where their ids are names.
+    fn google_roles(&self) -> Option<Roles> {
+        (self.provider.as_deref() == Some("google"))
+            .then(|| Roles::by_name(self.message.folders.as_deref().unwrap_or_default()))
     }
+}
+
+/// The mail as the notification carries it.
+fn carried_mail(envelope: &Envelope, work: &Work) -> Result<Mail, Failure> {
+    #[derive(Deserialize)]
+    struct Notification {
+        #[serde(default)]
+        source: Option<String>,
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        object: Message,
+    }
+    let carried = serde_json::from_str::<Notification>(&work.body);
+    let (mut message, source, readable) = match carried {
+        Ok(notification) => (notification.data.object, notification.source, true),
+        // One odd field must not lose the mail: its ids are enough to fetch it.
+        Err(_) => match &envelope.keys.id {
+            Some(id) => (Message::with_id(id), None, false),
+            None => {
+                return Err(Failure::permanent(
+                    "body.incomplete",
+                    "the notification carries neither the mail nor the ids to fetch it by",
+                ));
+            }
+        },
+    };
+    message.grant_id = message.grant_id.or_else(|| envelope.grant.as_ref().map(|grant| grant.as_str().to_owned()));
+    let chosen = envelope.trigger.payload.transformed || !readable;
+    // `/google/emails/realtime` names the provider; our own messages and some samples do not.
+    let provider = source
+        .as_deref()
+        .and_then(|source| source.strip_prefix('/')?.split_once('/'))
+        .map(|(provider, _)| provider.to_owned())
+        .filter(|provider| {
+            matches!(provider.as_str(), "google" | "microsoft" | "imap" | "icloud" | "yahoo" | "ews" | "eas")
+        });
+    // Gmail's metadata scope hands over all headers; customised payloads do where the provider has them.
+    let full = message.headers.as_deref().is_some_and(|headers| headers.len() > 3);
+    let headers = match provider.as_deref() {
+        Some("google" | "microsoft") if full => HeadersAtHand::All,
+        _ => HeadersAtHand::Some,
+    };
+    let carried = if chosen { Carried::ChosenFields } else { Carried::Standard };
+    Ok(Mail { message, carried, headers, provider })
+}
+
+fn activity_of(message: &Message, people: &People, matched: &Matched, direction: Direction, work: &Work) -> Activity {
+    Activity {
+        external_message_id: message.id.clone(),
+        contact_ids: matched.contact_ids.clone(),
+        deal_id: matched.deal.deal_id(),
+        subject: message.subject.clone(),
+        snippet: message.snippet.clone(),
+        thread_id: message.thread_id.clone(),
+        direction,
+        timestamp: message.date.unwrap_or(work.sent_at),
+        from: people.from.clone(),
+        to: people.to.clone(),
+        cc: people.cc.clone(),
+        grant_id: message.grant_id.clone(),
+    }
+}
+
+fn mail_key(identity: &str) -> LinkKey {
+    LinkKey::new("mail", identity)
+}
+
+fn copy_key(message: &Message) -> LinkKey {
+    LinkKey::new("mail-copy", &shared::domain::digest::sha256_hex(&[copy(message).as_bytes()]))
 }
 
 /// What is decided about a mail that has its activity.
@@ -164,29 +573,35 @@ fn already_logged(standing: &Link, envelope: &Envelope, message: &Message) -> De
     if remembered("notification_id") == envelope.id.as_str() {
         // This very notification made it, and was interrupted before that was recorded.
         Decision::logged("known contact", became).with("resumed", true)
-    } else if remembered("message_id") == message.id {
+    } else if remembered("message_id") == message.id
+        && remembered("grant_id") == message.grant_id.as_deref().unwrap_or_default()
+    {
         Decision::merged("notified again", became)
     } else {
         Decision::merged("another mailbox's copy", became)
     }
 }
 
-fn store_failure(error: StoreError) -> Failure {
+pub(crate) fn store_failure(error: StoreError) -> Failure {
     Failure::transient("store.unavailable", error.0)
 }
 
-impl<C: FindContacts + LogEmail, N: FetchMessage, L: Links> Processor for EmailActivity<'_, C, N, L> {
+pub(crate) fn texts(addresses: &[EmailAddress]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+impl<P: Ports> Processor for BatchRules<'_, '_, P> {
     async fn process(&self, work: &Work) -> Result<Decision, Failure> {
-        let envelope = match &work.input {
-            Input::Notification(envelope) if envelope.trigger.base() == "message.created" => envelope,
-            Input::Notification(envelope) => {
-                return Err(unknown(envelope.trigger.base()));
-            }
-            Input::Job { kind } => return Err(unknown(kind)),
+        let Some(lookup) = &self.lookup else {
+            return Ok(Decision::off("CrmBaseUrl"));
         };
-        match self.crm {
-            Some(crm) => self.decide(crm, envelope, work).await,
-            None => Ok(Decision::off("CrmBaseUrl")),
+        match &work.input {
+            Input::Notification(envelope) if envelope.trigger.base() == "message.created" => {
+                self.decide(lookup, envelope, work).await
+            }
+            Input::Job { kind } if kind == "reconcile" => self.reconcile(lookup, work).await,
+            Input::Notification(envelope) => Err(unknown(envelope.trigger.base())),
+            Input::Job { kind } => Err(unknown(kind)),
         }
     }
 }
@@ -199,232 +614,4 @@ fn unknown(kind: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-    use shared::crm::{Contact, ContactsByAddress, CrmError};
-    use shared::domain::address::EmailAddress;
-    use shared::engine::testing::MemoryLinks;
-    use shared::http::CallError;
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
-
-    /// A CRM that knows Dana and remembers what is logged under which key.
-    #[derive(Default)]
-    struct FakeCrm {
-        lookups: Mutex<Vec<Vec<String>>>,
-        logged: Mutex<Vec<(String, Activity)>>,
-        writes: AtomicU32,
-        down: bool,
-    }
-
-    impl FindContacts for FakeCrm {
-        async fn find_contacts(&self, addresses: &[EmailAddress], _: Deadline) -> Result<ContactsByAddress, CrmError> {
-            if self.down {
-                let unavailable =
-                    CallError::Unavailable { api: "the CRM", problem: "503".to_owned(), retry_after: None };
-                return Err(unavailable.into());
-            }
-            let texts = addresses.iter().map(|address| address.as_str().to_owned()).collect();
-            self.lookups.lock().expect("not poisoned").push(texts);
-            let dana = EmailAddress::parse("dana@acme.example").expect("an address");
-            Ok(addresses
-                .iter()
-                .filter(|address| **address == dana)
-                .map(|address| {
-                    (address.clone(), vec![Contact { id: "c1".to_owned(), primary_deal_id: Some("d1".to_owned()) }])
-                })
-                .collect())
-        }
-    }
-
-    impl LogEmail for FakeCrm {
-        async fn log_email(&self, activity: &Activity, key: &IdempotencyKey, _: Deadline) -> Result<String, CrmError> {
-            self.writes.fetch_add(1, Ordering::SeqCst);
-            let mut logged = self.logged.lock().expect("not poisoned");
-            if let Some(standing) = logged.iter().position(|(standing, _)| standing == key.as_str()) {
-                return Ok(format!("act-{standing}"));
-            }
-            logged.push((key.as_str().to_owned(), activity.clone()));
-            Ok(format!("act-{}", logged.len() - 1))
-        }
-    }
-
-    /// A Nylas that holds at most one mail.
-    struct FakeNylas(Option<Value>);
-
-    impl FetchMessage for FakeNylas {
-        async fn fetch(&self, _: &GrantId, _: &str, _: Deadline) -> Result<Option<Message>, Failure> {
-            Ok(self.0.clone().map(|value| serde_json::from_value(value).expect("a message")))
-        }
-    }
-
-    fn mail() -> Value {
-        json!({
-            "id": "m1", "grant_id": "g1", "thread_id": "t1", "subject": "Q3", "snippet": "Hello", "folders": ["INBOX"],
-            "from": [{"email": "Dana@acme.example"}], "to": [{"email": "rep@northwind.example"}], "cc": [],
-            "date": 1_772_359_200,
-        })
-    }
-
-    fn work(notification_id: &str, trigger: &str, object: &Value) -> Work {
-        let body = json!({"type": trigger, "id": notification_id, "data": {"object": object}}).to_string();
-        Work {
-            input: Input::Notification(Envelope::parse(&body).expect("a notification")),
-            body,
-            sent_at: jiff::Timestamp::from_second(1_772_359_999).expect("a time"),
-            deadline: Deadline::after(Duration::from_secs(20)),
-        }
-    }
-
-    struct Desk {
-        company: CompanyDomains,
-        crm: FakeCrm,
-        nylas: FakeNylas,
-        links: MemoryLinks,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            Self {
-                company: CompanyDomains::parse(["northwind.example"]).expect("a domain"),
-                crm: FakeCrm::default(),
-                nylas: FakeNylas(None),
-                links: MemoryLinks::default(),
-            }
-        }
-
-        async fn process(&self, work: &Work) -> Result<Decision, Failure> {
-            EmailActivity::with(&self.company, Some(&self.crm), &self.nylas, &self.links, Clock::system())
-                .process(work)
-                .await
-        }
-    }
-
-    #[tokio::test]
-    async fn mail_with_a_known_contact_is_logged_with_its_contacts_and_the_first_contacts_deal() {
-        let desk = Desk::new();
-        let decision = desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        assert_eq!(decision.to_string(), "logged: known contact");
-        assert_eq!(decision.became.as_deref(), Some("act-0"));
-        let logged = desk.crm.logged.lock().expect("not poisoned");
-        let activity = &logged[0].1;
-        assert_eq!(
-            (activity.contact_ids.as_slice(), activity.deal_id.as_deref()),
-            (&["c1".to_owned()][..], Some("d1"))
-        );
-        assert_eq!(activity.timestamp.as_second(), 1_772_359_200);
-        assert_eq!(activity.grant_id.as_deref(), Some("g1"));
-    }
-
-    #[tokio::test]
-    async fn second_notification_of_one_mail_writes_nothing() {
-        let desk = Desk::new();
-        desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        let again = desk.process(&work("n2", "message.created", &mail())).await.expect("a decision");
-        assert_eq!(again.to_string(), "merged: notified again");
-        assert_eq!(desk.crm.writes.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn notification_that_was_interrupted_after_its_write_ends_as_logged_without_a_second_one() {
-        let desk = Desk::new();
-        desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        let resumed = desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        assert_eq!((resumed.to_string().as_str(), resumed.became.as_deref()), ("logged: known contact", Some("act-0")));
-        assert_eq!(desk.crm.writes.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn write_that_was_interrupted_before_its_link_is_repeated_under_the_same_key() {
-        let mut desk = Desk::new();
-        desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        desk.links = MemoryLinks::default();
-        let resumed = desk.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        assert_eq!(resumed.became.as_deref(), Some("act-0"));
-        assert_eq!(desk.crm.logged.lock().expect("not poisoned").len(), 1);
-    }
-
-    #[tokio::test]
-    async fn copies_in_two_mailboxes_with_one_message_id_are_one_activity() {
-        let desk = Desk::new();
-        let copy = |id: &str, grant: &str| {
-            let mut copy = mail();
-            copy["id"] = id.into();
-            copy["grant_id"] = grant.into();
-            copy["headers"] = json!([{"name": "Message-ID", "value": "<one@mail.example>"}]);
-            copy
-        };
-        desk.process(&work("n1", "message.created.metadata", &copy("m1", "g1"))).await.expect("a decision");
-        let second =
-            desk.process(&work("n2", "message.created.metadata", &copy("m2", "g2"))).await.expect("a decision");
-        assert_eq!(second.to_string(), "merged: another mailbox's copy");
-        assert_eq!(desk.crm.writes.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn internal_mail_asks_the_crm_nothing() {
-        let desk = Desk::new();
-        let mut internal = mail();
-        internal["from"] = json!([{"email": "boss@northwind.example"}]);
-        let decision = desk.process(&work("n1", "message.created", &internal)).await.expect("a decision");
-        assert_eq!(decision.to_string(), "skipped: internal mail");
-        assert!(desk.crm.lookups.lock().expect("not poisoned").is_empty());
-    }
-
-    #[tokio::test]
-    async fn mail_with_strangers_only_is_skipped_with_its_reason() {
-        let desk = Desk::new();
-        let mut stranger = mail();
-        stranger["from"] = json!([{"email": "nobody@else.example"}]);
-        let decision = desk.process(&work("n1", "message.created", &stranger)).await.expect("a decision");
-        assert_eq!(decision.to_string(), "skipped: no known contact");
-    }
-
-    #[tokio::test]
-    async fn notification_that_lacks_the_people_is_completed_at_nylas() {
-        let mut desk = Desk::new();
-        desk.nylas = FakeNylas(Some(mail()));
-        let bare = json!({"id": "m1", "grant_id": "g1"});
-        let decision = desk.process(&work("n1", "message.created.transformed", &bare)).await.expect("a decision");
-        assert_eq!(decision.to_string(), "logged: known contact");
-    }
-
-    #[tokio::test]
-    async fn mail_that_is_gone_before_it_could_be_fetched_is_an_answer() {
-        let desk = Desk::new();
-        let bare = json!({"id": "m1", "grant_id": "g1"});
-        let decision = desk.process(&work("n1", "message.created.transformed", &bare)).await.expect("a decision");
-        assert_eq!(decision.to_string(), "skipped: no longer at Nylas");
-    }
-
-    #[tokio::test]
-    async fn crm_that_is_off_or_down_is_a_decision_or_another_try() {
-        let mut desk = Desk::new();
-        let off = EmailActivity::with(&desk.company, None::<&FakeCrm>, &desk.nylas, &desk.links, Clock::system());
-        let decision = off.process(&work("n1", "message.created", &mail())).await.expect("a decision");
-        assert_eq!(decision.to_string(), "skipped: off (CrmBaseUrl)");
-        desk.crm.down = true;
-        let failure = desk.process(&work("n1", "message.created", &mail())).await.expect_err("down");
-        assert!(matches!(failure, Failure::Transient { class: "crm.unavailable", .. }), "{failure:?}");
-    }
-
-    #[tokio::test]
-    async fn mail_without_a_date_is_dated_by_its_arrival() {
-        let desk = Desk::new();
-        let mut undated = mail();
-        undated["date"] = Value::Null;
-        desk.process(&work("n1", "message.created", &undated)).await.expect("a decision");
-        assert_eq!(desk.crm.logged.lock().expect("not poisoned")[0].1.timestamp.as_second(), 1_772_359_999);
-    }
-
-    #[tokio::test]
-    async fn type_without_a_rule_is_buried_by_name() {
-        let desk = Desk::new();
-        let failure = desk.process(&work("n1", "event.created", &json!({"id": "e"}))).await.expect_err("no rule");
-        assert!(
-            matches!(&failure, Failure::Permanent { class: "body.unknown_type", what } if what.contains("event.created"))
-        );
-    }
-}
+mod tests;
