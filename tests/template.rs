@@ -4,7 +4,10 @@
 //! A rule that holds for every function or queue is checked for every one there is, so that one
 //! that is added later has to keep to it too.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use sandbox::local_engine::project_root;
 use serde_json::{Map, Value, json};
@@ -26,7 +29,7 @@ const QUEUES: [(&str, u64); 6] = [
     ("ContactSync", 120),
 ];
 /// The queues that a schedule targets.
-const QUEUES_OF_SCHEDULES: [&str; 3] = ["NotetakerMedia", "Onboarding", "ContactSync"];
+const QUEUES_OF_SCHEDULES: [&str; 4] = ["EmailActivity", "NotetakerMedia", "Onboarding", "ContactSync"];
 
 struct Template(Value);
 
@@ -137,7 +140,11 @@ fn every_queue_keeps_messages_14_days_takes_a_mebibyte_and_is_encrypted_by_sqs()
         assert_eq!(properties["SqsManagedSseEnabled"], true, "{name}");
         count += 1;
     }
-    assert_eq!(count, 2 * QUEUES.len() + 1, "each queue with its dead-letter queue, and the unroutable queue");
+    assert_eq!(
+        count,
+        2 * QUEUES.len() + 2,
+        "each queue with its dead-letter queue, what is unroutable, and schedules' letters"
+    );
 }
 
 #[test]
@@ -218,7 +225,47 @@ fn every_function_has_a_role_of_its_own_without_managed_policies() {
         assert!(properties.get("Policies").is_none(), "{function}: permissions belong to its role");
         assert!(template.role_of(function).get("ManagedPolicyArns").is_none(), "{function}");
     }
-    assert_eq!(template.of_type("AWS::IAM::Role").count(), owners.len(), "a role nobody uses");
+    let schedules: BTreeSet<String> =
+        template.of_type("AWS::Scheduler::Schedule").map(|(_, schedule)| role_of_schedule(schedule)).collect();
+    assert_eq!(schedules.len(), 1, "all schedules share one role, and no function has it");
+    assert!(schedules.iter().all(|role| !owners.contains_key(role)));
+    assert_eq!(template.of_type("AWS::IAM::Role").count(), owners.len() + 1, "a role nobody uses");
+}
+
+fn role_of_schedule(schedule: &Value) -> String {
+    schedule["Properties"]["Target"]["RoleArn"]["Fn::GetAtt"].as_str().expect("the role is a resource").to_owned()
+}
+
+#[test]
+fn every_schedule_has_a_time_zone_a_fifo_group_a_dead_letter_queue_and_the_permission_to_send() {
+    let template = Template::read();
+    let mut count = 0;
+    for (name, schedule) in template.of_type("AWS::Scheduler::Schedule") {
+        let properties = &schedule["Properties"];
+        assert_eq!(properties["ScheduleExpressionTimezone"], json!({ "Ref": "ScheduleTimeZone" }), "{name}");
+        let target = &properties["Target"];
+        let input = target["Input"].as_str().or(target["Input"]["Fn::Sub"].as_str()).expect("an input");
+        let input: Value = serde_json::from_str(input).expect("a job is JSON");
+        assert!(input["type"].is_string(), "{name}");
+        let queue = target["Arn"]["Fn::GetAtt"].as_str().expect("the target is a queue").to_owned();
+        assert!(QUEUES_OF_SCHEDULES.iter().any(|listed| queue == format!("{listed}Queue.Arn")), "{name}: {queue}");
+        assert!(target["SqsParameters"]["MessageGroupId"].is_string(), "{name}");
+        let dead_letters = json!({ "Fn::GetAtt": "SchedulerDeadLetterQueue.Arn" });
+        assert_eq!(target["DeadLetterConfig"]["Arn"], dead_letters, "{name}");
+        let role = template.properties(role_of_schedule(schedule).trim_end_matches(".Arn"));
+        let allowed = &role["Policies"][0]["PolicyDocument"]["Statement"][0];
+        assert_eq!(allowed["Action"], "sqs:SendMessage", "{name}");
+        for resource in [json!({ "Fn::GetAtt": queue }), dead_letters] {
+            assert!(list(&allowed["Resource"]).contains(&resource), "{name}: {resource}");
+        }
+        count += 1;
+    }
+    assert!(count > 0);
+    assert_ne!(
+        template.properties("SchedulerDeadLetterQueue")["FifoQueue"],
+        true,
+        "Scheduler takes standard queues only"
+    );
 }
 
 #[test]
@@ -315,14 +362,27 @@ fn tables_are_billed_by_use_forget_by_time_and_those_that_matter_can_be_restored
     let index = &template.properties("DedupTable")["GlobalSecondaryIndexes"];
     assert_eq!(
         *index,
-        json!([{
-            "IndexName": "by-object",
-            "KeySchema": [
-                { "AttributeName": "object_id", "KeyType": "HASH" },
-                { "AttributeName": "updated_at", "KeyType": "RANGE" },
-            ],
-            "Projection": { "ProjectionType": "ALL" },
-        }])
+        json!([
+            {
+                "IndexName": "by-object",
+                "KeySchema": [
+                    { "AttributeName": "object_id", "KeyType": "HASH" },
+                    { "AttributeName": "updated_at", "KeyType": "RANGE" },
+                ],
+                "Projection": { "ProjectionType": "ALL" },
+            },
+            {
+                "IndexName": "waiting",
+                "KeySchema": [
+                    { "AttributeName": "waiting_grant", "KeyType": "HASH" },
+                    { "AttributeName": "updated_at", "KeyType": "RANGE" },
+                ],
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": ["function", "object_id", "decision"],
+                },
+            },
+        ])
     );
 }
 
@@ -380,7 +440,10 @@ fn every_consumer_is_watched_and_all_alarms_together_stay_within_25() {
             assert!(watched("ApproximateAgeOfOldestMessage", name("Queue")), "{queue}");
         }
     }
-    assert!(watched("ApproximateNumberOfMessagesVisible", json!({ "Fn::GetAtt": "UnroutableQueue.QueueName" })));
+    for queue in ["UnroutableQueue", "SchedulerDeadLetterQueue"] {
+        let name = json!({ "Fn::GetAtt": format!("{queue}.QueueName") });
+        assert!(watched("ApproximateNumberOfMessagesVisible", name), "{queue}");
+    }
 }
 
 #[test]
@@ -420,6 +483,8 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "RetryFirstDelay": "5s",
         "WorkerConcurrency": 2,
         "IngressReservedConcurrency": 0,
+        "ReconcileSchedule": "cron(30 1 * * ? *)",
+        "ScheduleTimeZone": "UTC",
         "LogRetentionDays": 30,
         "AlarmEmail": "",
         "Architecture": "x86_64",
@@ -528,6 +593,7 @@ fn outputs_have_the_names_of_the_design() {
         "WebhookUrl",
         "CustomerEventsUrl",
         "UnroutableQueueUrl",
+        "SchedulerDeadLetterQueueUrl",
         "DedupTableName",
         "LinksTableName",
         "ArchiveBucketName",
