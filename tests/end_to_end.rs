@@ -11,13 +11,14 @@ use sandbox::samples;
 use sandbox::stack_view::DecisionRecord;
 use sandbox::stand_ins::nylas_webhook::{NylasWebhook, signature};
 use sandbox::stand_ins::rest_crm::CrmContact;
-use sandbox::stand_ins::{Fault, FaultRule};
+use sandbox::stand_ins::{Fault, FaultRule, Grant};
 use sandbox::world::{CUSTOMER_EVENTS_SECRET, SUPPORT_GRANT, World};
 use serde_json::{Value, json};
 use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
+use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::domain::digest::sha256_hex;
-use shared::engine::testing::{leases_keep_their_rules, links_keep_their_rules};
+use shared::engine::testing::{decisions_keep_their_rules, leases_keep_their_rules, links_keep_their_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +34,10 @@ struct Suite {
 static SUITE: LazyLock<Suite> = LazyLock::new(|| {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let world = runtime.block_on(async {
-        let world = World::start(&Options::named("end-to-end"), "crm-autopilot-tests", |line| eprintln!("{line}"))
+        // Soon enough to be seen once within the suite.
+        let often = [("ReconcileSchedule", "rate(1 minute)".to_owned())];
+        let options = Options::named("end-to-end");
+        let world = World::start(&options, "crm-autopilot-tests", &often, |line| eprintln!("{line}"))
             .await
             .unwrap_or_else(|error| panic!("the world did not start: {error}"));
         world.crm.add_contact(CrmContact::new("con_e2e", &prospect()).with_deal("deal_e2e"));
@@ -147,6 +151,275 @@ fn signed_notification_becomes_one_activity_with_its_decision() {
                 "to": [format!("{CANARY}.rep@northwind.example")], "cc": [], "grant_id": "grant-e2e",
             })
         );
+    });
+}
+
+/// Connects a mailbox and lets it hold this mail, with these headers.
+fn hold(world: &World, grant: Grant, id: &str, fields: Value, headers: Value) -> Value {
+    let grant_id = grant.id.clone();
+    world.nylas.add_grant(grant);
+    hold_in(world, &grant_id, id, fields, headers)
+}
+
+/// Lets a connected mailbox hold this mail, and answers the notification of it.
+fn hold_in(world: &World, grant: &str, id: &str, fields: Value, headers: Value) -> Value {
+    let notification = mail_of(grant, id, fields);
+    let mut held = notification["data"]["object"].clone();
+    held["headers"] = headers;
+    world.nylas.put_message(grant, held).expect("the mailbox is connected");
+    notification
+}
+
+fn named(name: &str, value: &str) -> Value {
+    json!([{"name": name, "value": value}])
+}
+
+fn from_microsoft(mut notification: Value) -> Value {
+    notification["source"] = "/microsoft/emails/realtime".into();
+    notification
+}
+
+async fn reason_of(world: &World, id: &str) -> String {
+    decided(world, id).await.reason
+}
+
+/// Asks for a reconciliation of one mailbox, as an operator would.
+async fn reconcile(world: &World, grant: &str, mark: &str) {
+    let job = json!({"type": "reconcile", "grant_id": grant}).to_string();
+    let deduplication_id = sha256_hex(&[mark.as_bytes()]);
+    world.view.put(&queue(world, "EmailActivity"), &job, "reconcile", &deduplication_id).await.expect("put");
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).expect("a time"))
+}
+
+#[test]
+fn truncated_mail_is_logged_without_its_body_and_transformed_mail_is_completed() {
+    in_the_world(async |world| {
+        let mut truncated = hold(
+            world,
+            Grant::google("grant-payloads", "rep.payloads@northwind.example"),
+            "truncated",
+            json!({}),
+            named("Message-ID", "<truncated@e2e.example>"),
+        );
+        truncated["type"] = "message.created.truncated".into();
+        truncated["data"]["object"].as_object_mut().expect("an object").remove("body");
+        deliver(world, &truncated).await;
+        assert_eq!(decided(world, "truncated").await.outcome, "logged");
+
+        let whole = hold_in(world, "grant-payloads", "transformed", json!({}), json!([]));
+        let object = &whole["data"]["object"];
+        let chosen = json!({"id": object["id"], "grant_id": object["grant_id"], "thread_id": object["thread_id"]});
+        deliver(world, &notification("message.created.transformed", "transformed", &chosen)).await;
+        assert_eq!(decided(world, "transformed").await.outcome, "logged");
+        let activities = world.crm.activities();
+        let subject = format!("{CANARY} subject");
+        assert!(activities.iter().any(|activity| {
+            activity.body["external_message_id"] == "mail-transformed" && activity.body["subject"] == subject.as_str()
+        }));
+    });
+}
+
+#[test]
+fn one_mail_in_three_mailboxes_is_one_activity_and_two_merged_copies() {
+    in_the_world(async |world| {
+        let grants = [
+            Grant::google("grant-three-1", "rep1@northwind.example"),
+            Grant::microsoft("grant-three-2", "rep2@northwind.example"),
+            Grant::imap("grant-three-3", "rep3@northwind.example"),
+        ];
+        let values = ["<one.mail@e2e.example>", "one.mail@e2e.example", " <one.mail@e2e.example> "];
+        let mut copies = Vec::new();
+        for (number, grant) in grants.into_iter().enumerate() {
+            let inbox = grant.folder_id("\\Inbox").unwrap_or("INBOX").to_owned();
+            let provider = grant.provider.clone();
+            let fields = json!({"thread_id": format!("three-{number}"), "folders": [inbox]});
+            let mut copy = hold(world, grant, &format!("three-{number}"), fields, named("Message-Id", values[number]));
+            copy["source"] = format!("/{provider}/emails/realtime").into();
+            copies.push(copy);
+        }
+        for copy in &copies {
+            deliver(world, copy).await;
+        }
+        let mut outcomes = Vec::new();
+        let mut became = BTreeSet::new();
+        for number in 0..3 {
+            let record = decided(world, &format!("three-{number}")).await;
+            outcomes.push(record.outcome.clone());
+            became.insert(record.became);
+        }
+        outcomes.sort();
+        assert_eq!(outcomes, ["logged", "merged", "merged"]);
+        assert_eq!(became.len(), 1, "all name the one activity");
+        let logged: usize = (0..3).map(|number| activities_of(world, &format!("three-{number}"))).sum();
+        assert_eq!(logged, 1);
+    });
+}
+
+#[test]
+fn folder_ids_tell_direction_drafts_and_spam_by_their_attributes() {
+    in_the_world(async |world| {
+        let grant = Grant::microsoft("grant-folders", "rep@partner.example");
+        let folder = |attribute: &str| json!([grant.folder_id(attribute).expect("a folder")]);
+        let out = json!({"from": [{"email": "rep@partner.example"}], "to": [{"email": prospect()}], "folders": folder("\\Sent")});
+        let (drafts, junk) = (json!({"folders": folder("\\Drafts")}), json!({"folders": folder("\\Junk")}));
+        let sent = hold(world, grant.clone(), "folder-sent", out, json!([]));
+        deliver(world, &from_microsoft(sent)).await;
+        let record = decided(world, "folder-sent").await;
+        assert_eq!(
+            (&record.facts["direction"], &record.facts["direction_told_by"]),
+            (&json!("outbound"), &json!("folder"))
+        );
+        for (id, fields, reason) in [("folder-drafts", drafts, "draft"), ("folder-junk", junk, "in the spam folder")] {
+            deliver(world, &from_microsoft(hold_in(world, "grant-folders", id, fields, json!([])))).await;
+            assert_eq!(reason_of(world, id).await, reason);
+        }
+        let listed =
+            world.nylas.calls().all().iter().filter(|call| call.path.ends_with("grant-folders/folders")).count();
+        assert!(listed <= 2, "{listed} listings: once an instance");
+    });
+}
+
+#[test]
+fn never_log_list_can_be_changed_while_the_stack_runs() {
+    in_the_world(async |world| {
+        let write = async |list: &str| {
+            world.view.put_archived(NEVER_LOG_KEY, list.as_bytes().to_vec()).await.expect("written");
+        };
+        let mut sent = 0;
+        let mut until = async |reason: &str| {
+            let begun = Instant::now();
+            loop {
+                let id = format!("never-log-{sent}");
+                sent += 1;
+                deliver(world, &mail(&id)).await;
+                if reason_of(world, &id).await == reason {
+                    return id;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(40), "the list does not take effect");
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        };
+        write(&format!("# private\n{}\n", prospect().to_uppercase())).await;
+        let id = until("never-log list").await;
+        assert_eq!(activities_of(world, &id), 0);
+        write("").await;
+        let id = until("known contact").await;
+        assert_eq!(activities_of(world, &id), 1);
+    });
+}
+
+#[test]
+fn own_mail_and_automatic_mail_are_dropped_by_the_headers_that_are_fetched() {
+    in_the_world(async |world| {
+        world.nylas.add_grant(Grant::google("grant-classes", "rep.classes@northwind.example"));
+        let own = sandbox::world::loop_id(&world.stack).expect("an id");
+        for (id, headers, reason) in [
+            ("class-own", named("X-Crm-Autopilot-Loop", own.as_str()), "own mail"),
+            ("class-reply", named("auto-submitted", "auto-replied (vacation)"), "automatic mail: auto-reply"),
+            ("class-list", named("List-Unsubscribe", "<https://e2e.example/u>"), "mail to many: list"),
+            ("class-suppress", named("X-Auto-Response-Suppress", "All"), "known contact"),
+            ("class-no", named("Auto-Submitted", "no"), "known contact"),
+        ] {
+            deliver(world, &hold_in(world, "grant-classes", id, json!({}), headers)).await;
+            assert_eq!(reason_of(world, id).await, reason, "{id}");
+        }
+        let stranger = hold_in(
+            world,
+            "grant-classes",
+            "class-stranger",
+            json!({"from": [{"email": "who@else.example"}]}),
+            json!([]),
+        );
+        deliver(world, &stranger).await;
+        assert_eq!(reason_of(world, "class-stranger").await, "no known contact");
+        let fetched = world.nylas.calls().all().iter().any(|call| call.path.ends_with("/mail-class-stranger"));
+        assert!(!fetched, "headers are fetched only where somebody is known");
+    });
+}
+
+#[test]
+fn mail_to_two_companies_is_linked_to_both_and_the_rejected_deal_is_recorded() {
+    in_the_world(async |world| {
+        let open =
+            CrmContact::new("con_two_a", "anna@two-a.example").with_known_deal("deal_a", true, "2026-02-01T00:00:00Z");
+        let closed =
+            CrmContact::new("con_two_b", "bob@two-b.example").with_known_deal("deal_b", false, "2026-02-27T00:00:00Z");
+        world.crm.add_contact(open);
+        world.crm.add_contact(closed);
+        let fields = json!({"from": [{"email": "Bob+work@Two-B.example"}], "cc": [{"email": "ANNA@two-a.example"}]});
+        deliver(world, &mail_of("grant-e2e", "two-companies", fields)).await;
+        let record = decided(world, "two-companies").await;
+        assert_eq!(record.facts["contact_ids"], json!(["con_two_b", "con_two_a"]));
+        assert_eq!(
+            (&record.facts["deal_id"], &record.facts["deal_rule"]),
+            (&json!("deal_a"), &json!("open before closed"))
+        );
+        assert_eq!(record.facts["deals_rejected"][0]["deal_id"], "deal_b");
+    });
+}
+
+#[test]
+fn reconcile_brings_the_mail_that_nylas_never_notified_of_and_no_other() {
+    in_the_world(async |world| {
+        let grant = Grant::google("grant-missed", "rep.missed@northwind.example");
+        let recent = json!({"date": now() - 600});
+        let seen = hold(world, grant, "missed-not", recent.clone(), json!([]));
+        deliver(world, &seen).await;
+        decided(world, "missed-not").await;
+        hold_in(world, "grant-missed", "missed", recent, json!([]));
+        reconcile(world, "grant-missed", "reconcile missed").await;
+        let is_it = |record: &DecisionRecord| record.object_id == "mail-missed" && record.state == "done";
+        let record = world.view.first_decision("the missed mail is decided", Duration::from_mins(1), is_it).await;
+        let record = record.unwrap_or_else(|error| panic!("{error}"));
+        assert!(record.notification_id.starts_with("reconcile:mail-missed:"), "{}", record.notification_id);
+        assert_eq!(record.outcome, "logged");
+        let decisions = world.view.decisions().await.expect("decisions");
+        assert_eq!(decisions.values().filter(|record| record.object_id == "mail-missed-not").count(), 1);
+        assert_eq!((activities_of(world, "missed"), activities_of(world, "missed-not")), (1, 1));
+    });
+}
+
+#[test]
+fn mail_of_a_stranger_is_logged_by_reconcile_once_the_stranger_is_a_contact() {
+    in_the_world(async |world| {
+        let grant = Grant::google("grant-stranger", "rep.stranger@northwind.example");
+        let stranger = json!({"from": [{"email": "later@known.example"}]});
+        let notification = hold(world, grant, "stranger", stranger, json!([]));
+        deliver(world, &notification).await;
+        let record = decided(world, "stranger").await;
+        assert_eq!(
+            (record.reason.as_str(), &record.facts["unmatched"]),
+            ("no known contact", &json!(["later@known.example"]))
+        );
+        world.crm.add_contact(CrmContact::new("con_later", "later@known.example"));
+        reconcile(world, "grant-stranger", "reconcile stranger").await;
+        eventually("the stranger's mail is logged", async || activities_of(world, "stranger") == 1).await;
+    });
+}
+
+#[test]
+fn schedule_starts_a_reconciliation_of_every_mailbox_by_itself() {
+    in_the_world(async |world| {
+        let is_it = |record: &DecisionRecord| record.reason == "reconcile: one job a mailbox" && record.state == "done";
+        let record = world.view.first_decision("the schedule's job is done", Duration::from_mins(3), is_it).await;
+        let record = record.unwrap_or_else(|error| panic!("{error}"));
+        assert!(record.facts["mailboxes"].as_u64() >= Some(2), "{:?}", record.facts);
+        let undelivered = world.stack.dead_letter_queue_url("Scheduler").expect("a queue").to_owned();
+        assert_eq!(world.view.depth(&undelivered).await.expect("a depth"), 0);
+    });
+}
+
+#[test]
+fn decisions_in_dynamodb_are_found_by_the_rules() {
+    in_the_world(async |world| {
+        let config = world.engine.aws_config().await;
+        let leases = DynamoLeases::new(&config, world.stack.dedup_table().expect("a table").to_owned());
+        decisions_keep_their_rules(&leases, &format!("dynamodb-{}", now())).await;
     });
 }
 

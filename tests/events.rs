@@ -203,6 +203,12 @@ fn every_email_sample_has_the_ids_that_ingress_would_give_it() {
                 assert_eq!(name, "batch-with-a-record-that-is-not-json");
                 continue;
             };
+            if notification["type"] == "reconcile" {
+                assert_eq!(record.attributes["MessageGroupId"], "reconcile", "{name}: as the schedule would set it");
+                let by_content = hex::encode(Sha256::digest(body(record)));
+                assert_eq!(record.attributes["MessageDeduplicationId"], by_content, "{name}");
+                continue;
+            }
             let thread = notification["data"]["object"]["thread_id"].as_str().expect("samples have a thread");
             let id = notification["id"].as_str().expect("samples have an id");
             let group = &hex::encode(Sha256::digest(format!("thread:{thread}")))[..32];
@@ -234,14 +240,32 @@ fn the_email_samples_are_what_their_names_say() {
     let records = email_records();
     let names: Vec<&str> = records.keys().map(String::as_str).collect();
     let expected = [
+        "auto-reply",
         "batch-with-a-record-that-is-not-json",
+        "bounce",
+        "calendar-invitation",
+        "cleaned",
         "draft",
+        "draft-microsoft-folder",
         "duplicate-notification",
         "inbound-known-contact",
         "internal-only",
+        "metadata",
+        "never-log",
+        "newsletter",
+        "notification",
+        "one-mail-in-two-mailboxes",
+        "out-of-office",
         "outbound-microsoft-folder",
         "outbound-two-recipients-and-cc",
+        "own-mail",
+        "plus-alias",
+        "reconcile-one-mailbox",
         "several-contacts",
+        "spam-folder",
+        "transformed",
+        "truncated",
+        "two-companies",
         "unknown-sender",
     ];
     assert_eq!(names, expected);
@@ -269,6 +293,33 @@ fn the_email_samples_are_what_their_names_say() {
     assert_ne!(body(first), body(second), "the attempt changes the bytes");
     assert_ne!(first.message_id, second.message_id);
 
+    let kind = |name: &str| only(name)["type"].as_str().expect("a type").to_owned();
+    for (name, suffix) in
+        [("truncated", "truncated"), ("transformed", "transformed"), ("cleaned", "cleaned"), ("metadata", "metadata")]
+    {
+        assert_eq!(kind(name), format!("message.created.{suffix}"));
+    }
+    assert_eq!(object("truncated").get("body"), None);
+    assert_eq!(object("transformed").get("from"), None);
+    assert!(object("metadata")["headers"].is_array() && object("metadata").get("snippet").is_none());
+    assert_eq!(known_people(&only("two-companies")), 2);
+    assert_eq!(known_people(&only("plus-alias")), 0, "nobody has the tagged address itself");
+    let [one, other] = records["one-mail-in-two-mailboxes"].as_slice() else { panic!("two copies") };
+    assert_ne!(notification(one)["data"]["object"]["grant_id"], notification(other)["data"]["object"]["grant_id"]);
+    let never_log = fs::read_to_string(events("demo/never-log.txt")).expect("the list can be read");
+    let (list, bad) = shared::domain::never_log::NeverLog::parse(&never_log);
+    assert_eq!(bad, []);
+    let forbidden = |address: &String| {
+        shared::domain::address::EmailAddress::parse(address).is_some_and(|address| list.forbids(&address).is_some())
+    };
+    for name in names {
+        let on_the_list = records[name]
+            .iter()
+            .filter_map(|record| serde_json::from_str(body(record)).ok())
+            .any(|notification: Value| addresses(&notification).iter().any(forbidden));
+        assert_eq!(on_the_list, name == "never-log", "{name}");
+    }
+
     let batch = &records["batch-with-a-record-that-is-not-json"];
     let readable: Vec<bool> = batch.iter().map(|record| serde_json::from_str::<Value>(body(record)).is_ok()).collect();
     assert_eq!(readable, [true, false, true]);
@@ -288,9 +339,15 @@ fn every_folder_of_the_samples_is_in_the_demos_mailboxes() {
             continue;
         };
         let object = &notification["data"]["object"];
+        if notification["type"] == "reconcile" {
+            assert!(grants.iter().any(|grant| notification["grant_id"] == grant.id.as_str()));
+            continue;
+        }
         let grant =
             grants.iter().find(|grant| object["grant_id"] == grant.id.as_str()).expect("the demo has the grant");
-        for folder in object["folders"].as_array().expect("folders") {
+        let held = grant.messages.iter().find(|message| message["id"] == object["id"]);
+        let folders = object.get("folders").or(held.map(|message| &message["folders"]));
+        for folder in folders.and_then(Value::as_array).expect("folders") {
             assert!(grant.folders.iter().any(|known| known["id"] == *folder), "{folder} of {}", grant.email);
         }
     }

@@ -97,7 +97,7 @@ fn say(line: &str) {
 }
 
 async fn run_demo() -> Result<(), CommandError> {
-    let mut world = World::start(&Options::named("demo"), STACK, say).await?;
+    let mut world = World::start(&Options::named("demo"), STACK, &[], say).await?;
     let replayed = demo::replay(&world, say).await;
     world.engine.stop()?;
     replayed?;
@@ -167,7 +167,7 @@ async fn serve() -> Result<(), CommandError> {
         notes: BTreeMap::new(),
     }
     .save()?;
-    let mut world = World::start(&Options::named("play"), STACK, say).await?;
+    let mut world = World::start(&Options::named("play"), STACK, &[], say).await?;
     let mut processes = vec![itself];
     processes.extend(world.engine.process_id().map(|id| RecordedProcess::leader_of_group("the local engine", id)));
     LeftRunning {

@@ -128,6 +128,14 @@ impl Sample {
         self.path.starts_with("/customers")
     }
 
+    /// True if it is a job of our own making, for the queue itself and not for ingress.
+    #[must_use]
+    pub fn is_job(&self) -> bool {
+        serde_json::from_str::<Value>(&self.text())
+            .is_ok_and(|body| body["type"].is_string() && body.get("data").is_none())
+            && !self.is_customer_event()
+    }
+
     /// The request to the stack with this `WebhookUrl`, signed with this secret.
     #[must_use]
     pub fn request(&self, webhook_url: &str, secret: &str) -> SignedRequest {

@@ -144,6 +144,26 @@ impl StackView {
         }
     }
 
+    /// Waits until there is a record of which `is_it` is true, and answers it. `what` says that in words.
+    pub async fn first_decision(
+        &self,
+        what: &str,
+        within: Duration,
+        is_it: impl Fn(&DecisionRecord) -> bool,
+    ) -> Result<DecisionRecord, ViewError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(record) = self.decisions().await?.into_values().find(&is_it) {
+                return Ok(record);
+            }
+            if begun.elapsed() > within {
+                let (what, found) = (what.to_owned(), "no such record".to_owned());
+                return Err(ViewError::NotInTime { what, seconds: within.as_secs(), found });
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     /// Waits until a notification is decided.
     pub async fn decided(&self, notification_id: &str) -> Result<DecisionRecord, ViewError> {
         self.decision(notification_id, Duration::from_mins(1), |record| record.state == "done").await
@@ -267,6 +287,19 @@ impl StackView {
             .await
             .map_err(failed("listing the archive bucket"))?;
         Ok(output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
+    }
+
+    /// Writes an object of the archive bucket.
+    pub async fn put_archived(&self, key: &str, content: Vec<u8>) -> Result<(), ViewError> {
+        self.s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .body(content.into())
+            .send()
+            .await
+            .map_err(failed("writing an object of the archive bucket"))?;
+        Ok(())
     }
 
     /// Removes an object of the archive bucket.

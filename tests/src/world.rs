@@ -7,6 +7,8 @@ use crate::stand_ins::nylas::Nylas;
 use crate::stand_ins::nylas_webhook::NylasWebhook;
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::{StandInError, nylas, rest_crm};
+use shared::aws::never_log::NEVER_LOG_KEY;
+use shared::domain::own_mail::LoopId;
 
 /// The secret that the stack's webhook is deployed with.
 pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret";
@@ -16,6 +18,9 @@ pub const CUSTOMER_EVENTS_SECRET: &str = "sandbox-customer-events-secret";
 
 /// The company in all samples.
 pub const COMPANY_DOMAIN: &str = "northwind.example";
+
+/// Stands in the demo's mailboxes for the mark of the stack's own mail.
+const LOOP_ID_PLACEHOLDER: &str = "{{loop-id}}";
 
 /// The grant of the support mailbox.
 pub const SUPPORT_GRANT: &str = "support-grant-0001";
@@ -53,7 +58,13 @@ pub struct World {
 
 impl World {
     /// Starts everything and deploys the built template. Lines for people go to `say`.
-    pub async fn start(options: &Options, stack_name: &str, mut say: impl FnMut(&str)) -> Result<Self, WorldError> {
+    /// `more` are parameters beside those of [`parameters`].
+    pub async fn start(
+        options: &Options,
+        stack_name: &str,
+        more: &[(&'static str, String)],
+        mut say: impl FnMut(&str),
+    ) -> Result<Self, WorldError> {
         let samples = project_root().join("events/demo");
         let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
         let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.start()?;
@@ -61,7 +72,8 @@ impl World {
         let engine = LocalEngine::start(options).await?;
         say(&format!("the local engine answers at {}", engine.endpoint()));
         say("deploying template.yaml with `sam deploy`, IAM enforced");
-        let parameters = parameters(&crm, &nylas);
+        let mut parameters = parameters(&crm, &nylas);
+        parameters.extend_from_slice(more);
         let stack = engine
             .deploy(stack_name, &parameters, |line| {
                 if line.contains("CREATE_COMPLETE") || line.contains("Error") {
@@ -70,6 +82,11 @@ impl World {
             })
             .await?;
         let view = StackView::new(&engine.aws_config().await, &stack)?;
+        // Mail of this deployment bears a mark that only the deployment knows.
+        nylas.replace_in_headers(LOOP_ID_PLACEHOLDER, loop_id(&stack)?.as_str());
+        let never_log = std::fs::read(samples.join("never-log.txt"))
+            .map_err(|source| SampleError::File { path: samples.join("never-log.txt"), source })?;
+        view.put_archived(NEVER_LOG_KEY, never_log).await?;
         Ok(Self { engine, stack, crm, nylas, view })
     }
 
@@ -83,6 +100,11 @@ impl World {
         let target = FunctionUrl::at_engine(self.stack.webhook_url()?, &self.engine.endpoint())?;
         Ok(NylasWebhook::new(target.address.as_str(), secret)?.host(&target.host))
     }
+}
+
+/// What marks mail of a stack's own.
+pub fn loop_id(stack: &Stack) -> Result<LoopId, WorldError> {
+    Ok(LoopId::of_stack(stack.output("StackId")?))
 }
 
 /// The parameters of the stack in this world.

@@ -280,6 +280,18 @@ pub fn sender_by_header(message: &Message) -> Option<Participant> {
     Some(Participant { email: Some(address.to_string()), name: None })
 }
 
+/// The writer of a mail that a group of the company has handed on under its own address, as Google Groups does for
+/// senders whose domain forbids to hand mail on under theirs (DMARC).
+#[must_use]
+pub fn writer_behind_the_group(message: &Message, company: Company<'_>) -> Option<EmailAddress> {
+    let pairs = message.header_pairs();
+    let judge = Judge { company: company.domains, own: company.loop_id };
+    if !judge.is_handed_on(Headers::Some(&pairs)) {
+        return None;
+    }
+    ["X-Original-From", "X-Original-Sender"].iter().find_map(|name| EmailAddress::parse(message.header(name)?))
+}
+
 /// Which way a mail went, and what told it. What lies among the sent mail went out, and so did what a colleague or
 /// the mailbox's own address has sent, wherever this copy lies.
 #[must_use]
@@ -444,6 +456,16 @@ mod tests {
         }
         let plain = json!({"name": "Content-Type", "value": "multipart/mixed; boundary=x"});
         assert_eq!(dropped_for_its_invitation(&message(&json!({"headers": [plain]}))), None);
+    }
+
+    #[test]
+    fn mail_under_the_address_of_a_group_is_its_writers() {
+        let (domains, loop_id) = (domains(), LoopId::of_stack("a"));
+        let company = Company { domains: &domains, loop_id: &loop_id };
+        let headers = |list: &str| json!({"headers": [{"name": "List-ID", "value": list}, {"name": "X-Original-From", "value": "Dana <dana@acme.example>"}]});
+        let writer = |list: &str| writer_behind_the_group(&message(&headers(list)), company);
+        assert_eq!(writer("<sales.northwind.example>"), EmailAddress::parse("dana@acme.example"));
+        assert_eq!(writer("<fans.acme.example>"), None, "another's group may say what it likes");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use shared::worker::{Crm, Worker};
 use crate::mail::{
     Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_for_its_class,
     dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents, lacks_senders_address, screen,
-    sender_by_header,
+    sender_by_header, writer_behind_the_group,
 };
 
 /// What is asked of Nylas about mail.
@@ -259,6 +259,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             }
         };
         let learned = self.learn(mail, &people, work.deadline).await?;
+        let mut people = people;
+        if let Some(writer) = writer_behind_the_group(&learned.mail.message, self.rules.company()) {
+            people.from = Some(writer);
+        }
         let verdict = class_of(&learned.mail.message, &people, learned.mail.headers, self.rules.company());
         let dropped = dropped_for_its_folder(learned.roles)
             .or_else(|| dropped_for_its_invitation(&learned.mail.message))

@@ -15,7 +15,7 @@ use crate::engine::StoreError;
 pub const NEVER_LOG_KEY: &str = "settings/never-log.txt";
 
 /// How long a list is used before it is read again. A change holds everywhere after this.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// Reads the list.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl NeverLogFile {
         Self { client: super::bodies::bucket_client(config), bucket, held: tokio::sync::Mutex::default() }
     }
 
-    /// The list as it stands, at most half a minute old; empty if nobody has written one.
+    /// The list as it stands, at most a quarter of a minute old; empty if nobody has written one.
     ///
     /// # Errors
     /// If it cannot be read: nothing may be logged then that the list might forbid.

@@ -412,6 +412,18 @@ impl Nylas {
         })
     }
 
+    /// Puts a text in place of another in the headers of every message.
+    pub fn replace_in_headers(&self, text: &str, by: &str) {
+        self.api.locked(|grants| {
+            let messages = grants.iter_mut().flat_map(|grant| &mut grant.messages);
+            for header in messages.filter_map(|message| message["headers"].as_array_mut()).flatten() {
+                if let Some(value) = header["value"].as_str().map(|value| value.replace(text, by)) {
+                    header["value"] = Value::from(value);
+                }
+            }
+        });
+    }
+
     /// Takes a message out of a grant's mailbox.
     pub fn remove_message(&self, grant_id: &str, message_id: &str) {
         self.api.locked(|grants| {

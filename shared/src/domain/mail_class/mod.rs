@@ -14,7 +14,7 @@ use super::address::{CompanyDomains, EmailAddress};
 use super::own_mail::{LOOP_HEADER, LoopId};
 use phrases::{
     ABSENCE, ABSENCE_OPENINGS, ACKNOWLEDGEMENTS, ANSWER_PREFIXES, AUTOMATIC_REPLY_SUBJECTS, BOUNCE_SUBJECTS,
-    BROADCASTERS, DECLARATIONS, MACHINES, MAIL_SYSTEMS, RECEIPT_SUBJECTS,
+    BROADCASTERS, DECLARATIONS, MACHINE_MAILBOXES, MACHINES, MAIL_SYSTEMS, RECEIPT_SUBJECTS,
 };
 
 /// Who or what wrote a mail.
@@ -138,12 +138,18 @@ impl Judge<'_> {
         // All phrases are in lower case.
         let (subject, snippet) = (mail.subject.to_lowercase(), mail.snippet.to_lowercase());
         let mail = &MailLook { subject: &subject, snippet: &snippet, ..*mail };
-        if let Some(verdict) = self.by_headers(mail).or_else(|| by_sender(mail)) {
+        let all_known = matches!(mail.headers, Headers::All(_));
+        // A group of the company covers the marks of what it hands on with its own.
+        let all_seen = all_known && !self.is_handed_on(mail.headers);
+        if let Some(verdict) = self.by_headers(mail).or_else(|| by_sender(mail, all_seen)) {
             return verdict;
         }
-        match mail.headers {
-            Headers::All(_) => Verdict::certain(MailClass::Human, "headers: no automatic mark"),
-            Headers::Some(_) => by_words(mail),
+        if !all_known {
+            return by_words(mail);
+        }
+        match by_declaration(mail) {
+            Some(verdict) => Verdict { certain: true, ..verdict },
+            None => Verdict::certain(MailClass::Human, "headers: no automatic mark"),
         }
     }
 
@@ -181,10 +187,7 @@ impl Judge<'_> {
     /// The mark of mail to many (RFC 2369, RFC 2919, and `Precedence` by custom).
     fn list_mark(&self, mail: &MailLook<'_>) -> Option<&'static str> {
         let headers = mail.headers;
-        // A mailbox of the company that is a group hands mail on to its members with the marks of a list.
-        if let Some(list) = headers.first("List-Id")
-            && self.is_of_the_company(list)
-        {
+        if self.is_handed_on(headers) {
             return None;
         }
         // A colleague's sending tool adds a way to unsubscribe to what is written to one person.
@@ -198,6 +201,12 @@ impl Judge<'_> {
         ["Precedence: bulk", "Precedence: list", "Precedence: junk"]
             .into_iter()
             .find(|mark| mark.strip_prefix("Precedence: ").is_some_and(|word| precedence.eq_ignore_ascii_case(word)))
+    }
+
+    /// True if a mailbox of the company that is a group has handed the mail on to its members, with a list's marks.
+    #[must_use]
+    pub fn is_handed_on(&self, headers: Headers<'_>) -> bool {
+        headers.first("List-Id").is_some_and(|list| self.is_of_the_company(list))
     }
 
     /// True if the list's identifier (`Sales <sales.northwind.example>`) ends in a company domain.
@@ -297,10 +306,9 @@ fn says_acknowledgement(mail: &MailLook<'_>) -> bool {
 }
 
 /// What the sender's address tells, whatever the headers leave open.
-fn by_sender(mail: &MailLook<'_>) -> Option<Verdict> {
+fn by_sender(mail: &MailLook<'_>, all_known: bool) -> Option<Verdict> {
     // What a person has put after a `+` says what the mail is for, not who writes.
     let local_part = mail.from?.local_part().split('+').next().unwrap_or_default();
-    let all_known = matches!(mail.headers, Headers::All(_));
     let found = |class, pattern: &Regex, certain| {
         let matched = pattern.captures(local_part)?.get(1)?.as_str();
         Some(Verdict { class, evidence: format!("sender: {matched}"), certain })
@@ -311,6 +319,7 @@ fn by_sender(mail: &MailLook<'_>) -> Option<Verdict> {
         return (!all_known || !by_postmaster).then_some(reported);
     }
     found(MailClass::Notification, &SENDERS.machine, true)
+        .or_else(|| found(MailClass::Notification, &SENDERS.machine_mailbox, true))
         // People share such mailboxes too, so here full headers without a mark speak for them.
         .or_else(|| found(MailClass::List, &SENDERS.broadcaster, false).filter(|_| !all_known))
 }
@@ -347,15 +356,23 @@ fn by_words(mail: &MailLook<'_>) -> Verdict {
     if let Some(phrase) = opening(&ANY.absence_opening) {
         return uncertain(MailClass::OutOfOffice, format!("snippet: {phrase}"));
     }
-    for text in [mail.subject, mail.snippet] {
-        if let Some(phrase) = ANY.declaration.find(text) {
-            return uncertain(MailClass::AutoReply, format!("words: {}", phrase.as_str()));
-        }
+    if let Some(verdict) = by_declaration(mail) {
+        return verdict;
     }
     if ANY.unsubscribe.is_match(mail.subject) {
         return uncertain(MailClass::List, "subject: unsubscribe".to_owned());
     }
     uncertain(MailClass::Human, "nothing automatic seen".to_owned())
+}
+
+/// A machine that says that it is one: it answers if it says so or if the mail is an answer.
+fn by_declaration(mail: &MailLook<'_>) -> Option<Verdict> {
+    let phrase = ANY.declaration.find(mail.snippet).or_else(|| ANY.declaration.find(mail.subject))?;
+    let answers = mail.headers.has("In-Reply-To")
+        || [mail.subject, mail.snippet].iter().any(|text| ANY.acknowledgement.is_match(text))
+        || !matches!(mail.headers, Headers::All(_));
+    let class = if answers { MailClass::AutoReply } else { MailClass::Notification };
+    Some(Verdict { class, evidence: format!("words: {}", phrase.as_str()), certain: false })
 }
 
 struct Subjects {
@@ -377,6 +394,7 @@ struct Anywhere {
 struct Senders {
     mail_system: Regex,
     machine: Regex,
+    machine_mailbox: Regex,
     broadcaster: Regex,
 }
 
@@ -418,6 +436,7 @@ static SENDERS: LazyLock<Senders> = LazyLock::new(|| {
     Senders {
         mail_system: pattern(&format!(r"^({}|microsoftexchange[0-9a-f]{{20,}})(?:$|[._+=-]|\d)", parts(MAIL_SYSTEMS))),
         machine: whole_part(MACHINES),
+        machine_mailbox: pattern(&format!(r"^({})(?:[._-][a-z]{{0,3}})?\d{{0,4}}$", parts(MACHINE_MAILBOXES))),
         broadcaster: whole_part(BROADCASTERS),
     }
 });
@@ -501,7 +520,12 @@ mod tests {
         {
             assert_eq!(by_words_alone(&format!("{sender}@acme.example"), "Q3"), MailClass::Notification, "{sender}");
         }
-        for person in ["arno.reply", "noreplyfan", "dana", "alertness.jones", "rootes"] {
+        for machine in ["alerts", "alerts-eu", "dse_na2", "root"] {
+            assert_eq!(by_words_alone(&format!("{machine}@acme.example"), "Q3"), MailClass::Notification, "{machine}");
+        }
+        for person in
+            ["daniel.root", "root.anna", "h.mailer", "arno.reply", "noreplyfan", "dana", "alertness.jones", "rootes"]
+        {
             assert_eq!(by_words_alone(&format!("{person}@acme.example"), "Q3"), MailClass::Human, "{person}");
         }
         assert_eq!(by_words_alone("info@noreplyfilms.example", "Q3"), MailClass::Human, "the domain does not count");
@@ -584,6 +608,17 @@ mod tests {
         assert_eq!(sequence.class, MailClass::Human);
         let group = with_headers(&[("List-Id", "Sales <sales.northwind.example>"), ("Precedence", "list")]);
         assert_eq!(group.class, MailClass::Human);
+    }
+
+    #[test]
+    fn machine_that_says_so_is_believed_whatever_its_headers_leave_out() {
+        let judged =
+            |snippet, headers| judged("tickets@airline.example", "Your booking", snippet, Headers::All(headers)).class;
+        let plain: &[(&str, &str)] = &[("From", "x")];
+        assert_eq!(judged("This is an automated message about your flight.", plain), MailClass::Notification);
+        let answer: &[(&str, &str)] = &[("In-Reply-To", "<a@b.example>")];
+        assert_eq!(judged("This is an automated message.", answer), MailClass::AutoReply);
+        assert_eq!(judged("We have received the contract, thank you.", plain), MailClass::Human);
     }
 
     #[test]

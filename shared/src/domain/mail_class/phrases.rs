@@ -13,6 +13,8 @@ pub(super) const AUTOMATIC_REPLY_SUBJECTS: &[&str] = &[
     "automatic response",
     "automated response",
     "vacation reply",
+    // HCL Notes, Proton
+    "auto",
     // German
     "automatische antwort",
     "automatische rückantwort",
@@ -40,12 +42,17 @@ pub(super) const AUTOMATIC_REPLY_SUBJECTS: &[&str] = &[
     // Finnish
     "automaattinen vastaus",
     "automaattivastaus",
+    "automaatvastus",
     // Polish, Czech, Slovak
     "automatyczna odpowiedź",
     "odpowiedź automatyczna",
     "autoodpowiedź",
     "automatická odpověď",
     "automatická odpoveď",
+    "automatski odgovor",
+    "samodejni odgovor",
+    "automatinis atsakymas",
+    "automātiska atbilde",
     // Hungarian, Romanian, Turkish
     "automatikus válasz",
     "răspuns automat",
@@ -55,11 +62,17 @@ pub(super) const AUTOMATIC_REPLY_SUBJECTS: &[&str] = &[
     "автоматический ответ",
     "автоответ",
     "автоматична відповідь",
+    "автоматичен отговор",
     "αυτόματη απάντηση",
     // Hebrew, Arabic
     "תשובה אוטומטית",
     "מענה אוטומטי",
     "رد تلقائي",
+    // Hindi, Thai, Vietnamese, Indonesian
+    "स्वचालित उत्तर",
+    "ตอบกลับอัตโนมัติ",
+    "trả lời tự động",
+    "balasan otomatis",
     // Japanese, Chinese, Korean
     "自動返信",
     "自動応答",
@@ -238,6 +251,26 @@ pub(super) const ABSENCE: &[&str] = &[
     "בחופשה",
     "خارج المكتب",
     "في إجازة",
+    // Estonian, Latvian, Lithuanian
+    "puhkusel",
+    "kontorist eemal",
+    "atvaļinājumā",
+    "atostogauju",
+    "atostogose",
+    // Slovenian, Croatian, Serbian, Bulgarian
+    "odsotnost",
+    "na dopustu",
+    "bolniškem dopustu",
+    "godišnjem odmoru",
+    "godišnjem sam odmoru",
+    "izvan ureda",
+    "в отпуск",
+    "извън офиса",
+    // Hindi, Thai, Vietnamese, Indonesian
+    "छुट्टी पर",
+    "ลาพักร้อน",
+    "nghỉ phép",
+    "sedang cuti",
     // Japanese, Chinese, Korean
     "不在",
     "休暇",
@@ -404,6 +437,7 @@ pub(super) const ACKNOWLEDGEMENTS: &[&str] = &[
     "ticket created",
     "case created",
     "acknowledgement of receipt",
+    "no longer read",
     "no longer works",
     "no longer working",
     "no longer with",
@@ -448,11 +482,15 @@ pub(super) const ACKNOWLEDGEMENTS: &[&str] = &[
     "we hebben uw",
     "we hebben je",
     "niet meer werkzaam",
+    "in goede orde ontvangen",
     // Swedish, Danish, Norwegian
     "vi har mottagit",
     "vi har tagit emot",
     "vi har modtaget",
     "vi har mottatt",
+    "läser inte längre",
+    "leser ikke lenger",
+    "læser ikke længere",
     "arbetar inte längre",
     "arbeider ikke lenger",
     "jobber ikke lenger",
@@ -470,6 +508,8 @@ pub(super) const ACKNOWLEDGEMENTS: &[&str] = &[
     "nie pracuje już",
     "obdrželi jsme",
     "již nepracuje",
+    "megkaptuk üzenetét",
+    "üzenetét megkaptuk",
     "talebiniz alınmıştır",
     "mesajınız alınmıştır",
     "talebinizi aldık",
@@ -514,6 +554,7 @@ pub(super) const DECLARATIONS: &[&str] = &[
     "address is no longer monitored",
     "your request has been received",
     "your ticket has been created",
+    "please do not reply to this",
     // German
     "eingangsbestätigung",
     "dies ist eine automatische",
@@ -522,6 +563,7 @@ pub(super) const DECLARATIONS: &[&str] = &[
     "diese e-mail wurde automatisch",
     "automatisch erstellte",
     "automatisch generierte",
+    "bitte antworten sie nicht auf diese",
     // French
     "accusé de réception",
     "ceci est un message automatique",
@@ -530,9 +572,12 @@ pub(super) const DECLARATIONS: &[&str] = &[
     "acuse de recibo",
     "este es un mensaje automático",
     "este es un correo automático",
+    "no responda a este",
     // Portuguese
     "esta é uma mensagem automática",
     "este é um e-mail automático",
+    "e-mail automático",
+    "não responda a este",
     // Italian
     "questo è un messaggio automatico",
     "conferma di ricezione",
@@ -544,7 +589,8 @@ pub(super) const DECLARATIONS: &[&str] = &[
     "dette er en automatisk",
     "dette er et automatisk",
     "tämä on automaattinen",
-    // Polish, Czech, Turkish, Russian
+    // Polish, Czech, Hungarian, Turkish, Russian
+    "automatikus visszaigazolás",
     "potwierdzenie otrzymania",
     "to jest automatyczna",
     "wiadomość wygenerowana automatycznie",
@@ -630,7 +676,6 @@ pub(super) const BOUNCE_SUBJECTS: &[&str] = &[
     "message delivery failed",
     "e-mail could not be delivered",
     "returned mail",
-    "returned to sender",
     "failure notice",
     "non-delivery report",
     "non-delivery notification",
@@ -809,12 +854,17 @@ pub(super) const MACHINES: &[&str] = &[
     "notifiche",
     "benachrichtigung",
     "benachrichtigungen",
+    "automated",
+    "automailer",
+];
+
+/// Whole local parts of machines, but for a short ending (`alerts-eu`, `dse_na2`): as a part of a name some of these
+/// are people's.
+pub(super) const MACHINE_MAILBOXES: &[&str] = &[
     "alert",
     "alerts",
     "alerting",
     "monitoring",
-    "automated",
-    "automailer",
     "auto confirm",
     "autoconfirm",
     "auto notify",
@@ -822,6 +872,12 @@ pub(super) const MACHINES: &[&str] = &[
     "receipts",
     // The sender of DocuSign's system.
     "dse",
+    "voicemail",
+    "voice mail",
+    "fax",
+    "scanner",
+    "mailer",
+    "recap",
     "cron",
     "daemon",
     "nagios",
