@@ -14,10 +14,10 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send labelled quick test benchmark clean
+.PHONY: help tools build build-local demo up down send never-log labelled quick test benchmark clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 tools: ## Install the pinned tools below .tools/
 	@tests/setup/tools
@@ -50,6 +50,11 @@ send: ## Sign a sample with the stack's secret and post it: EVENT=<file> [STACK=
 	@if [ -z "$(EVENT)" ]; then echo "name a sample: make send EVENT=events/email-activity/inbound-known-contact.json" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) send "$(EVENT)" $(if $(STACK),--aws "$(STACK)")
+
+never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
+	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) never-log "$(LIST)" $(if $(STACK),--aws "$(STACK)")
 
 labelled: ## Judge the labelled mails, beside what the usual filters make of them
 	@cargo test $(CARGO_SET) --lib labelled -- --nocapture

@@ -1,14 +1,19 @@
-//! The sandbox's commands, behind `make demo`, `make up`, `make down` and `make send`.
+//! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send` and `make never-log`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 use clap::{Parser, Subcommand};
 use sandbox::demo;
-use sandbox::local_engine::{EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Tools, project_root};
+use sandbox::local_engine::{
+    EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
+};
 use sandbox::samples::{self, Sample};
+use sandbox::stack_view::StackView;
 use sandbox::world::{World, WorldError};
+use shared::aws::never_log::NEVER_LOG_KEY;
+use shared::domain::never_log::NeverLog;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,6 +43,14 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Checks a list of addresses and domains whose mail is never logged, and puts it in place of the stack's.
+    NeverLog {
+        /// The list: an address or a domain a line.
+        list: PathBuf,
+        /// The list of this stack in AWS, with the credentials of your shell, instead of the local one's.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
     /// Runs the world in the foreground; used by `up`.
     #[command(hide = true)]
     Serve,
@@ -61,6 +74,8 @@ enum CommandError {
     Http(#[from] reqwest::Error),
     #[error("the stack's secret could not be read: {0}")]
     Secret(String),
+    #[error("{list} was not put in place: {problems}", list = list.display())]
+    BadList { list: PathBuf, problems: String },
 }
 
 impl From<EngineError> for CommandError {
@@ -76,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Up => up().await,
         Command::Down => down(),
         Command::Send { event, aws } => send(event, aws).await,
+        Command::NeverLog { list, aws } => never_log(&list, aws).await,
         Command::Serve => serve().await,
     };
     match result {
@@ -199,17 +215,8 @@ fn down() -> Result<(), CommandError> {
 
 async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     let tools = Tools::find()?;
-    let running = match aws {
-        Some(_) => None,
-        None => Some(LeftRunning::load()?.filter(LeftRunning::runs).ok_or(CommandError::NothingRuns)?),
-    };
-    let endpoint = running.as_ref().map(|running| running.endpoint.clone());
-    let name = aws.unwrap_or_else(|| STACK.to_owned());
-    let stack = match &running {
-        Some(running) => running.stack(),
-        None => tools.stack(&name, None).await?,
-    };
-    let resources = tools.resources(&name, endpoint.as_deref()).await?;
+    let (stack, endpoint) = stack_of(&tools, aws).await?;
+    let resources = tools.resources(&stack.name, endpoint.as_deref()).await?;
     for sample in samples::read(&event).map_err(WorldError::from)? {
         let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
         let arn = resources.get(logical).ok_or(CommandError::NoSecret)?;
@@ -230,11 +237,39 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn read_secret(endpoint: Option<&str>, arn: &str) -> Result<String, CommandError> {
-    let config = match endpoint {
+/// The named stack in AWS, or what was left running here with its address.
+async fn stack_of(tools: &Tools, aws: Option<String>) -> Result<(Stack, Option<String>), CommandError> {
+    if let Some(name) = aws {
+        return Ok((tools.stack(&name, None).await?, None));
+    }
+    let running = LeftRunning::load()?.filter(LeftRunning::runs).ok_or(CommandError::NothingRuns)?;
+    Ok((running.stack(), Some(running.endpoint)))
+}
+
+async fn aws_of(endpoint: Option<&str>) -> aws_config::SdkConfig {
+    match endpoint {
         Some(endpoint) => sandbox::local_engine::aws_config(endpoint).await,
         None => aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await,
-    };
+    }
+}
+
+async fn never_log(path: &Path, aws: Option<String>) -> Result<(), CommandError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| CommandError::System { what: "reading the never-log list", source })?;
+    let (list, bad) = NeverLog::parse(&text);
+    if !bad.is_empty() {
+        let problems: Vec<String> = bad.iter().map(ToString::to_string).collect();
+        return Err(CommandError::BadList { list: path.to_path_buf(), problems: problems.join("; ") });
+    }
+    let (stack, endpoint) = stack_of(&Tools::find()?, aws).await?;
+    let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
+    view.put_archived(NEVER_LOG_KEY, text.into_bytes()).await.map_err(WorldError::from)?;
+    say(&format!("{} entries hold for {} within a quarter of a minute", list.len(), stack.name));
+    Ok(())
+}
+
+async fn read_secret(endpoint: Option<&str>, arn: &str) -> Result<String, CommandError> {
+    let config = aws_of(endpoint).await;
     let output =
         aws_sdk_secretsmanager::Client::new(&config).get_secret_value().secret_id(arn).send().await.map_err(
             |error| CommandError::Secret(aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string()),
