@@ -121,6 +121,15 @@ pub fn dropped_for_its_class(verdict: &Verdict) -> Option<Decision> {
     }
 }
 
+/// True if a mail among strangers may become a conversation with a contact, so that it is worth looking its addresses
+/// up again. What looks automatic, or what Gmail sorts among advertisements and the like, is not.
+#[must_use]
+pub fn may_wait_for_a_contact(message: &Message, verdict: &Verdict) -> bool {
+    let sorted_out = ["CATEGORY_PROMOTIONS", "CATEGORY_SOCIAL", "CATEGORY_FORUMS"];
+    let is_sorted_out = message.folders.iter().flatten().any(|folder| sorted_out.contains(&folder.as_str()));
+    action(verdict.class) == Action::Log && !is_sorted_out
+}
+
 /// The decision on a mail in a folder whose mail is not logged; none for other folders.
 #[must_use]
 pub fn dropped_for_its_folder(roles: Roles) -> Option<Decision> {
@@ -456,6 +465,20 @@ mod tests {
         }
         let plain = json!({"name": "Content-Type", "value": "multipart/mixed; boundary=x"});
         assert_eq!(dropped_for_its_invitation(&message(&json!({"headers": [plain]}))), None);
+    }
+
+    #[test]
+    fn only_mail_that_may_be_a_persons_waits_for_a_contact() {
+        let (domains, loop_id) = (domains(), LoopId::of_stack("a"));
+        let company = Company { domains: &domains, loop_id: &loop_id };
+        let may_wait = |fields: Value| {
+            let message = message(&fields);
+            let verdict = class_of(&message, &People::on(&message), HeadersAtHand::Some, company);
+            may_wait_for_a_contact(&message, &verdict)
+        };
+        assert!(may_wait(json!({"folders": ["INBOX", "CATEGORY_PERSONAL"]})));
+        assert!(!may_wait(json!({"folders": ["INBOX", "CATEGORY_PROMOTIONS"]})));
+        assert!(!may_wait(json!({"subject": "Out of office"})));
     }
 
     #[test]

@@ -26,8 +26,8 @@ use shared::worker::{Crm, Worker};
 
 use crate::mail::{
     Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_for_its_class,
-    dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents, lacks_senders_address, screen,
-    sender_by_header, writer_behind_the_group,
+    dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents, lacks_senders_address,
+    may_wait_for_a_contact, screen, sender_by_header, writer_behind_the_group,
 };
 
 /// What is asked of Nylas about mail.
@@ -252,10 +252,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let matched = match match_contacts(&external, &known) {
             Ok(matched) => matched,
             Err(NobodyKnown { unmatched }) => {
+                let verdict = class_of(&mail.message, &people, mail.headers, self.rules.company());
+                let waits_for =
+                    if may_wait_for_a_contact(&mail.message, &verdict) { texts(&unmatched) } else { vec![] };
                 return Ok(Decision::skipped("no known contact")
                     .with("unmatched", texts(&unmatched))
                     .with("not_looked_up", not_looked_up)
-                    .waiting_for(texts(&unmatched)));
+                    .waiting_for(waits_for));
             }
         };
         let learned = self.learn(mail, &people, work.deadline).await?;
