@@ -5,6 +5,7 @@
 
 mod lookup;
 pub mod matching;
+pub mod meeting;
 pub mod rest;
 
 pub use lookup::BatchLookup;

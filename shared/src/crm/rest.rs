@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::meeting::{Meeting, MeetingTime, WriteMeetings};
 use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
@@ -95,6 +96,32 @@ impl LogEmail for RestCrm {
     }
 }
 
+impl WriteMeetings for RestCrm {
+    async fn upsert_meeting(&self, meeting: &Meeting, deadline: Deadline) -> Result<String, CrmError> {
+        let written: Result<Created, CallError> = self
+            .0
+            .request(Method::PUT, &["meetings"], "meeting")
+            .query(&[("external_event_id", meeting.external_event_id.as_str())])
+            .json(&meeting_body_of(meeting))
+            .read(deadline)
+            .await;
+        written.map(|written| written.id.0).map_err(|error| collection_is_missing(error).into())
+    }
+
+    async fn delete_meeting(&self, external_event_id: &str, deadline: Deadline) -> Result<(), CrmError> {
+        let removed = self
+            .0
+            .request(Method::DELETE, &["meetings"], "meeting")
+            .query(&[("external_event_id", external_event_id)])
+            .send(deadline)
+            .await;
+        match removed {
+            Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
 /// at fault, and each is tried again until that is mended.
 fn collection_is_missing(error: CallError) -> CallError {
@@ -128,6 +155,48 @@ fn body_of(activity: &EmailActivity) -> Value {
         "to": texts(&activity.to),
         "cc": texts(&activity.cc),
         "grant_id": activity.grant_id,
+    })
+}
+
+/// Every key is present, `null` when unknown.
+fn meeting_body_of(meeting: &Meeting) -> Value {
+    let (begins, ends) = match meeting.time {
+        MeetingTime::Span { start, end } => (Some(start.to_string()), Some(end.to_string())),
+        MeetingTime::Days { first, last } => (Some(first.to_string()), Some(last.to_string())),
+        MeetingTime::Unknown => (None, None),
+    };
+    let attendees: Vec<Value> = meeting
+        .attendees
+        .iter()
+        .map(|attendee| {
+            json!({
+                "email": attendee.email.as_ref().map(EmailAddress::as_str),
+                "name": attendee.name,
+                "rsvp_status": attendee.rsvp_status,
+                "contact_id": attendee.contact_id,
+            })
+        })
+        .collect();
+    json!({
+        "external_event_id": meeting.external_event_id,
+        "meeting_subject": meeting.subject,
+        "meeting_date": begins,
+        "meeting_end_date": ends,
+        "duration_minutes": meeting.time.minutes(),
+        "all_day": matches!(meeting.time, MeetingTime::Days { .. }),
+        "meeting_location": meeting.location,
+        "meeting_link": meeting.link,
+        "notes": meeting.notes,
+        "organizer_email": meeting.organizer.as_ref().map(EmailAddress::as_str),
+        "attendees": attendees,
+        "meeting_status": meeting.status,
+        "provider_calendar_id": meeting.calendar_id,
+        "grant_id": meeting.grant_id,
+        "is_recurring": meeting.is_recurring,
+        "master_event_id": meeting.master_event_id,
+        "series_label": meeting.series_label,
+        "contact_ids": meeting.contact_ids,
+        "deal_id": meeting.deal_id,
     })
 }
 
@@ -197,6 +266,7 @@ impl<'de> Deserialize<'de> for Id {
 mod tests {
     use super::*;
     use crate::crm::Direction;
+    use crate::crm::meeting::{Attendee, MeetingStatus};
     use crate::http::{ApiSettings, Credential, http_client};
     use secrecy::SecretString;
     use std::time::Duration;
@@ -339,6 +409,84 @@ mod tests {
             to: vec![address("dana@acme.example")],
             cc: Vec::new(),
             grant_id: Some("g1".to_owned()),
+        }
+    }
+
+    fn meeting() -> Meeting {
+        Meeting {
+            external_event_id: "AAMk/x+=".to_owned(),
+            subject: "Pilot".to_owned(),
+            time: MeetingTime::Span {
+                start: "2026-03-01T10:00:00Z".parse().expect("a time"),
+                end: "2026-03-01T10:45:30Z".parse().expect("a time"),
+            },
+            location: None,
+            link: Some("https://meet.example/x".to_owned()),
+            notes: String::new(),
+            organizer: Some(address("rep@northwind.example")),
+            attendees: vec![Attendee {
+                email: Some(address("dana@acme.example")),
+                name: None,
+                rsvp_status: Some("yes".to_owned()),
+                contact_id: Some("c1".to_owned()),
+            }],
+            status: MeetingStatus::Confirmed,
+            calendar_id: Some("primary".to_owned()),
+            grant_id: Some("g1".to_owned()),
+            master_event_id: None,
+            is_recurring: false,
+            series_label: None,
+            contact_ids: vec!["c1".to_owned()],
+            deal_id: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn meeting_is_upserted_under_its_encoded_id_with_every_key() {
+        let server = MockServer::start().await;
+        let body = json!({
+            "external_event_id": "AAMk/x+=", "meeting_subject": "Pilot", "meeting_date": "2026-03-01T10:00:00Z",
+            "meeting_end_date": "2026-03-01T10:45:30Z", "duration_minutes": 45, "all_day": false,
+            "meeting_location": null, "meeting_link": "https://meet.example/x", "notes": "",
+            "organizer_email": "rep@northwind.example",
+            "attendees": [{"email": "dana@acme.example", "name": null, "rsvp_status": "yes", "contact_id": "c1"}],
+            "meeting_status": "confirmed", "provider_calendar_id": "primary", "grant_id": "g1", "is_recurring": false,
+            "master_event_id": null, "series_label": null, "contact_ids": ["c1"], "deal_id": null,
+        });
+        Mock::given(method("PUT"))
+            .and(path("/meetings"))
+            .and(query_param("external_event_id", "AAMk/x+="))
+            .and(body_json(body))
+            .respond_with(ResponseTemplate::new(201).set_body_json(json!({"id": 7})))
+            .expect(1)
+            .mount(&server)
+            .await;
+        assert_eq!(crm(&server).upsert_meeting(&meeting(), soon()).await, Ok("7".to_owned()));
+    }
+
+    #[test]
+    fn whole_days_are_written_as_days_and_have_no_duration() {
+        let day = |text: &str| text.parse().expect("a day");
+        let time = MeetingTime::Days { first: day("2026-03-01"), last: day("2026-03-03") };
+        let body = meeting_body_of(&Meeting { time, status: MeetingStatus::Cancelled, ..meeting() });
+        assert_eq!((&body["meeting_date"], &body["meeting_end_date"]), (&json!("2026-03-01"), &json!("2026-03-03")));
+        assert_eq!((&body["duration_minutes"], &body["all_day"]), (&Value::Null, &json!(true)));
+        assert_eq!(body["meeting_status"], "cancelled");
+        let unknown = meeting_body_of(&Meeting { time: MeetingTime::Unknown, ..meeting() });
+        assert_eq!((&unknown["meeting_date"], &unknown["all_day"]), (&Value::Null, &json!(false)));
+    }
+
+    #[tokio::test]
+    async fn deletion_of_a_meeting_that_is_not_there_is_done() {
+        for status in [204, 404] {
+            let server = MockServer::start().await;
+            Mock::given(method("DELETE"))
+                .and(query_param("external_event_id", "e 1"))
+                .respond_with(ResponseTemplate::new(status))
+                .expect(1)
+                .mount(&server)
+                .await;
+            assert_eq!(crm(&server).delete_meeting("e 1", soon()).await, Ok(()), "{status}");
         }
     }
 
