@@ -4,6 +4,7 @@
 //! - [`engine`] (feature `worker`): what turns an SQS batch into decisions, each exactly once: leases, dead letters,
 //!   back-off, partial batches. It knows ports, not adapters.
 //! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
+//! - [`plain_text`] (feature `worker`): HTML made readable.
 //! - [`worker`] (feature `worker`): the clients of a queue worker, wired.
 //! - [`aws`] (feature `aws`): adapters to SQS, S3, Secrets Manager and (feature `worker`) DynamoDB.
 //! - [`configuration`], [`telemetry`]: the environment read into types, logs and metrics written out.
@@ -26,5 +27,7 @@ pub mod engine;
 pub mod http;
 #[cfg(feature = "worker")]
 pub mod nylas;
+#[cfg(feature = "worker")]
+pub mod plain_text;
 #[cfg(feature = "worker")]
 pub mod worker;
