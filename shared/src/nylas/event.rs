@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::message::Participant;
+use super::time::timestamp;
 
 /// One event: a meeting, the master of a series, or an occurrence of one.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -55,7 +56,7 @@ pub struct Event {
     #[serde(default)]
     pub master_event_id: Option<String>,
     /// When the occurrence would have begun by the series' rule.
-    #[serde(default, deserialize_with = "unix_time")]
+    #[serde(default, deserialize_with = "super::time::optional")]
     pub original_start_time: Option<Timestamp>,
     /// On a master: the occurrences that are not as the rule says (Google only).
     #[serde(default)]
@@ -73,7 +74,7 @@ pub struct Event {
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
     /// When it was last changed.
-    #[serde(default, deserialize_with = "unix_time")]
+    #[serde(default, deserialize_with = "super::time::optional")]
     pub updated_at: Option<Timestamp>,
 }
 
@@ -162,20 +163,6 @@ impl Event {
             (text.starts_with("https://") || text.starts_with("http://")) && !text.contains(char::is_whitespace)
         })
     }
-}
-
-fn timestamp(value: &Value) -> Option<Timestamp> {
-    let number = value.as_i64()?;
-    // Unix seconds, or milliseconds where it is far beyond all seconds.
-    if number > 100_000_000_000 {
-        Timestamp::from_millisecond(number).ok()
-    } else {
-        Timestamp::from_second(number).ok()
-    }
-}
-
-fn unix_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    Ok(timestamp(&Value::deserialize(deserializer)?))
 }
 
 fn when<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<When>, D::Error> {

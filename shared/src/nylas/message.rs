@@ -4,7 +4,7 @@
 //! only some fields were sent. A field that is absent is told from one that is empty.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::domain::address::EmailAddress;
 
@@ -41,7 +41,7 @@ pub struct Message {
     #[serde(default)]
     pub reply_to: Option<Vec<Participant>>,
     /// When it was received, in Unix seconds.
-    #[serde(default, deserialize_with = "unix_time")]
+    #[serde(default, deserialize_with = "super::time::optional")]
     pub date: Option<Timestamp>,
     /// The ids of the folders it lies in. Only Google's are names.
     #[serde(default)]
@@ -166,18 +166,6 @@ pub fn addresses(participants: Option<&[Participant]>) -> Vec<EmailAddress> {
         .collect()
 }
 
-/// Unix time in seconds, or in milliseconds where it is far beyond all seconds (more than 10^11).
-fn unix_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-    Ok(number.and_then(|number| number.as_i64()).and_then(|value| {
-        if value > 100_000_000_000 {
-            Timestamp::from_millisecond(value).ok()
-        } else {
-            Timestamp::from_second(value).ok()
-        }
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,13 +179,6 @@ mod tests {
     fn message_of_an_id_alone_is_read() {
         let message = message(json!({"id": "m", "from": null, "folders": null, "date": null}));
         assert_eq!((message.from, message.folders, message.date), (None, None, None));
-    }
-
-    #[test]
-    fn time_is_taken_in_seconds_and_in_milliseconds() {
-        for date in [1_772_359_200_i64, 1_772_359_200_000] {
-            assert_eq!(message(json!({"id": "m", "date": date})).date.map(Timestamp::as_second), Some(1_772_359_200));
-        }
     }
 
     #[test]

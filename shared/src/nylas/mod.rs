@@ -4,5 +4,6 @@ mod client;
 pub mod event;
 pub mod mailboxes;
 pub mod message;
+mod time;
 
 pub use client::{FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
