@@ -13,8 +13,9 @@ use std::sync::LazyLock;
 use super::address::{CompanyDomains, EmailAddress};
 use super::own_mail::{LOOP_HEADER, LoopId};
 use phrases::{
-    ABSENCE, ABSENCE_OPENINGS, ACKNOWLEDGEMENTS, ANSWER_PREFIXES, AUTOMATIC_REPLY_SUBJECTS, BOUNCE_SUBJECTS,
-    BROADCASTERS, DECLARATIONS, MACHINE_MAILBOXES, MACHINES, MAIL_SYSTEMS, RECEIPT_SUBJECTS,
+    ABSENCE, ABSENCE_ENDINGS, ABSENCE_OPENINGS, ACKNOWLEDGEMENTS, ANSWER_PREFIXES, AUTOMATIC_REPLY_SUBJECTS,
+    BOUNCE_SUBJECTS, BROADCASTERS, DECLARATIONS, DELIVERED_SUBJECTS, GREETINGS, MACHINE_MAILBOXES, MACHINES,
+    MAIL_SYSTEMS, READ_SUBJECTS, SELF_DECLARATIONS, SHORT_AUTOMATIC_SUBJECTS,
 };
 
 /// Who or what wrote a mail.
@@ -144,13 +145,19 @@ impl Judge<'_> {
         if let Some(verdict) = self.by_headers(mail).or_else(|| by_sender(mail, all_seen)) {
             return verdict;
         }
+        let colleague = mail.from.is_some_and(|from| self.company.contains(from));
         if !all_known {
-            return by_words(mail);
+            // What a colleague writes of an absence or a delivery is news for the customer.
+            return by_words(mail, colleague);
         }
-        match by_declaration(mail) {
-            Some(verdict) => Verdict { certain: true, ..verdict },
-            None => Verdict::certain(MailClass::Human, "headers: no automatic mark"),
+        if !colleague
+            && !ANSWER.is_match(mail.subject)
+            && let Some(phrase) = ANY.self_declaration.find(mail.snippet)
+        {
+            let class = if answers_or_acknowledges(mail) { MailClass::AutoReply } else { MailClass::Notification };
+            return Verdict::certain(class, format!("words: {}", phrase.as_str()));
         }
+        Verdict::certain(MailClass::Human, "headers: no automatic mark")
     }
 
     fn by_headers(&self, mail: &MailLook<'_>) -> Option<Verdict> {
@@ -158,7 +165,7 @@ impl Judge<'_> {
         if headers.values(LOOP_HEADER).any(|value| self.own.is_in(value)) {
             return Some(Verdict::certain(MailClass::Own, format!("header: {LOOP_HEADER}")));
         }
-        let automatic = automatic_mark(headers);
+        let automatic = automatic_mark(mail);
         if automatic == Some(Mark::Denied) {
             return Some(Verdict::certain(MailClass::Human, "header: Auto-Submitted: no"));
         }
@@ -190,14 +197,14 @@ impl Judge<'_> {
         if self.is_handed_on(headers) {
             return None;
         }
-        // A colleague's sending tool adds a way to unsubscribe to what is written to one person.
+        // A colleague's sending tool marks what is written to one person as bulk, with a way to unsubscribe.
         let colleague = mail.from.is_some_and(|from| self.company.contains(from));
         let marks = ["List-Id", "List-Post", "List-Unsubscribe", "List-Help", "Mailing-List"];
         let marks = &marks[..if colleague { 2 } else { marks.len() }];
         if let Some(mark) = marks.iter().find(|mark| headers.has(mark)) {
             return Some(mark);
         }
-        let precedence = headers.first("Precedence").unwrap_or_default();
+        let precedence = headers.first("Precedence").filter(|_| !colleague).unwrap_or_default();
         ["Precedence: bulk", "Precedence: list", "Precedence: junk"]
             .into_iter()
             .find(|mark| mark.strip_prefix("Precedence: ").is_some_and(|word| precedence.eq_ignore_ascii_case(word)))
@@ -239,7 +246,8 @@ enum Mark {
 
 /// `X-Auto-Response-Suppress` is not among the marks: it asks others not to answer automatically, and people's mail
 /// carries it as well ([MS-OXPROPS] 2.615).
-fn automatic_mark(headers: Headers<'_>) -> Option<Mark> {
+fn automatic_mark(mail: &MailLook<'_>) -> Option<Mark> {
+    let headers = mail.headers;
     let automatic = |evidence, answers| Some(Mark::Automatic { evidence, answers });
     // The keyword ends at a parameter or a comment.
     let keyword = headers.first("Auto-Submitted").map(|value| {
@@ -263,11 +271,11 @@ fn automatic_mark(headers: Headers<'_>) -> Option<Mark> {
     if headers.first("Precedence").is_some_and(|value| value.eq_ignore_ascii_case("auto_reply")) {
         return automatic("Precedence: auto_reply", true);
     }
-    // Nobody can be told that such a mail could not be delivered: people's mail always has a return path.
-    if headers.first("Return-Path") == Some("<>") {
-        return automatic("Return-Path: <>", true);
-    }
-    None
+    // Nobody can be told that such a mail could not be delivered, so it is a machine's; but some gateways empty the
+    // return path of people's mail too.
+    let is_empty = headers.first("Return-Path") == Some("<>");
+    (is_empty && (says_absence(mail) || says_acknowledgement(mail) || SUBJECTS.bounce.is_match(mail.subject)))
+        .then_some(Mark::Automatic { evidence: "Return-Path: <>", answers: true })
 }
 
 /// Evidence of a report on a delivery, in the headers or, for mail that is automatic anyway, in sender and subject.
@@ -285,7 +293,8 @@ fn delivery_report(mail: &MailLook<'_>, automatic: bool) -> Option<&'static str>
 
 /// A report that all is well is no bounce.
 fn report(mail: &MailLook<'_>) -> MailClass {
-    if SUBJECTS.receipt.is_match(mail.subject) { MailClass::Notification } else { MailClass::Bounce }
+    let all_is_well = SUBJECTS.delivered.is_match(mail.subject) || SUBJECTS.read.is_match(mail.subject);
+    if all_is_well { MailClass::Notification } else { MailClass::Bounce }
 }
 
 fn is_read_receipt(headers: Headers<'_>) -> bool {
@@ -298,7 +307,8 @@ fn says_absence(mail: &MailLook<'_>) -> bool {
     let acknowledges = says_acknowledgement(mail);
     ANY.absence.is_match(mail.subject)
         || ANY.absence.is_match(mail.snippet) && !acknowledges
-        || SUBJECTS.automatic_reply.is_match(mail.subject) && !acknowledges
+        || (SUBJECTS.automatic_reply.is_match(mail.subject) || SUBJECTS.short_automatic.is_match(mail.subject))
+            && !acknowledges
 }
 
 fn says_acknowledgement(mail: &MailLook<'_>) -> bool {
@@ -319,9 +329,12 @@ fn by_sender(mail: &MailLook<'_>, all_known: bool) -> Option<Verdict> {
         return (!all_known || !by_postmaster).then_some(reported);
     }
     found(MailClass::Notification, &SENDERS.machine, true)
-        .or_else(|| found(MailClass::Notification, &SENDERS.machine_mailbox, true))
-        // People share such mailboxes too, so here full headers without a mark speak for them.
-        .or_else(|| found(MailClass::List, &SENDERS.broadcaster, false).filter(|_| !all_known))
+        .or_else(|| found(MailClass::Notification, &SENDERS.machine_mailbox, false))
+        // People share such mailboxes too, so here an answer, or full headers without a mark, speak for them.
+        .or_else(|| {
+            let may_be_a_person = all_known || ANSWER.is_match(mail.subject);
+            found(MailClass::List, &SENDERS.broadcaster, false).filter(|_| !may_be_a_person)
+        })
 }
 
 fn is_mail_system(local_part: &str) -> bool {
@@ -329,14 +342,14 @@ fn is_mail_system(local_part: &str) -> bool {
 }
 
 /// What subject and text tell while headers are not known, which may turn all of it.
-fn by_words(mail: &MailLook<'_>) -> Verdict {
+fn by_words(mail: &MailLook<'_>, colleague: bool) -> Verdict {
     let uncertain = |class, evidence| Verdict { class, evidence, certain: false };
     let subject =
         |pattern: &Regex| pattern.captures(mail.subject).and_then(|found| found.get(1)).map(|found| found.as_str());
     if let Some(phrase) = subject(&SUBJECTS.bounce) {
         return uncertain(MailClass::Bounce, format!("subject: {phrase}"));
     }
-    if let Some(phrase) = subject(&SUBJECTS.receipt) {
+    if let Some(phrase) = subject(&SUBJECTS.read) {
         return uncertain(MailClass::Notification, format!("subject: {phrase}"));
     }
     let opening = |pattern: &Regex| pattern.find(mail.snippet).map(|found| found.as_str());
@@ -344,43 +357,41 @@ fn by_words(mail: &MailLook<'_>) -> Verdict {
         let class = if says_absence(mail) { MailClass::OutOfOffice } else { MailClass::AutoReply };
         return uncertain(class, format!("subject: {phrase}"));
     }
-    if ANSWER.is_match(mail.subject) {
-        return match opening(&ANY.absence_opening) {
-            Some(phrase) => uncertain(MailClass::OutOfOffice, format!("snippet: {phrase}")),
-            None => uncertain(MailClass::Human, "nothing automatic seen".to_owned()),
-        };
-    }
-    if let Some(phrase) = subject(&SUBJECTS.absence_at_an_end) {
-        return uncertain(MailClass::OutOfOffice, format!("subject: {phrase}"));
+    let human = || uncertain(MailClass::Human, "nothing automatic seen".to_owned());
+    if colleague {
+        return human();
     }
     if let Some(phrase) = opening(&ANY.absence_opening) {
-        return uncertain(MailClass::OutOfOffice, format!("snippet: {phrase}"));
+        return uncertain(MailClass::OutOfOffice, format!("snippet: {}", phrase.trim()));
     }
-    if let Some(verdict) = by_declaration(mail) {
-        return verdict;
+    if ANSWER.is_match(mail.subject) {
+        return human();
+    }
+    if let Some(phrase) = subject(&SUBJECTS.absence_at_the_end) {
+        return uncertain(MailClass::OutOfOffice, format!("subject: {phrase}"));
+    }
+    if let Some(phrase) = ANY.declaration.find(mail.snippet).or_else(|| ANY.declaration.find(mail.subject)) {
+        return uncertain(MailClass::AutoReply, format!("words: {}", phrase.as_str()));
     }
     if ANY.unsubscribe.is_match(mail.subject) {
         return uncertain(MailClass::List, "subject: unsubscribe".to_owned());
     }
-    uncertain(MailClass::Human, "nothing automatic seen".to_owned())
+    human()
 }
 
-/// A machine that says that it is one: it answers if it says so or if the mail is an answer.
-fn by_declaration(mail: &MailLook<'_>) -> Option<Verdict> {
-    let phrase = ANY.declaration.find(mail.snippet).or_else(|| ANY.declaration.find(mail.subject))?;
-    let answers = mail.headers.has("In-Reply-To")
+fn answers_or_acknowledges(mail: &MailLook<'_>) -> bool {
+    mail.headers.has("In-Reply-To")
         || [mail.subject, mail.snippet].iter().any(|text| ANY.acknowledgement.is_match(text))
-        || !matches!(mail.headers, Headers::All(_));
-    let class = if answers { MailClass::AutoReply } else { MailClass::Notification };
-    Some(Verdict { class, evidence: format!("words: {}", phrase.as_str()), certain: false })
 }
 
 struct Subjects {
     automatic_reply: Regex,
     absence: Regex,
-    absence_at_an_end: Regex,
+    absence_at_the_end: Regex,
+    short_automatic: Regex,
     bounce: Regex,
-    receipt: Regex,
+    read: Regex,
+    delivered: Regex,
 }
 
 struct Anywhere {
@@ -388,6 +399,7 @@ struct Anywhere {
     absence_opening: Regex,
     acknowledgement: Regex,
     declaration: Regex,
+    self_declaration: Regex,
     unsubscribe: Regex,
 }
 
@@ -403,22 +415,30 @@ const GATEWAY_MARK: &str = r"(?:\[[^\]]{1,30}\]\s*)*";
 
 static SUBJECTS: LazyLock<Subjects> = LazyLock::new(|| {
     let begins = |phrases| pattern(&format!(r"^\s*{GATEWAY_MARK}({})\s*(?:[:：(（]|$)", any_of(phrases)));
-    let absence = any_of(ABSENCE);
+    // Only with its colon: a mail may well be called `Read`.
+    let with_colon = |phrases| pattern(&format!(r"^\s*{GATEWAY_MARK}({})\s*[:：]", any_of(phrases)));
     Subjects {
         automatic_reply: begins(AUTOMATIC_REPLY_SUBJECTS),
         absence: begins(ABSENCE),
-        absence_at_an_end: pattern(&format!(r"(?:^\s*{GATEWAY_MARK}({absence})|({absence})[\s\])）.!]*$)")),
+        absence_at_the_end: pattern(&format!(r"({})[\s\])）.!]*$", any_of(ABSENCE_ENDINGS))),
         bounce: begins(BOUNCE_SUBJECTS),
-        // Only with its colon: a mail may well be called `Read`.
-        receipt: pattern(&format!(r"^\s*{GATEWAY_MARK}({})\s*[:：]", any_of(RECEIPT_SUBJECTS))),
+        short_automatic: with_colon(SHORT_AUTOMATIC_SUBJECTS),
+        read: with_colon(READ_SUBJECTS),
+        delivered: with_colon(DELIVERED_SUBJECTS),
     }
 });
 
 static ANY: LazyLock<Anywhere> = LazyLock::new(|| Anywhere {
     absence: pattern(&any_of(ABSENCE)),
-    absence_opening: pattern(&any_of(ABSENCE_OPENINGS)),
+    // After a greeting and a word of thanks at the most.
+    absence_opening: pattern(&format!(
+        r"^\W*(?:{}[^.!?。！？]{{0,70}}?[.,!:;。、！\s]+){{0,2}}?(?:{})",
+        any_of(GREETINGS),
+        any_of(ABSENCE_OPENINGS)
+    )),
     acknowledgement: pattern(&any_of(ACKNOWLEDGEMENTS)),
     declaration: pattern(&any_of(DECLARATIONS)),
+    self_declaration: pattern(&any_of(SELF_DECLARATIONS)),
     unsubscribe: pattern(r"\bunsubscribed?\b"),
 });
 
@@ -606,6 +626,8 @@ mod tests {
         let unsubscribe: &[(&str, &str)] = &[("List-Unsubscribe", "<https://x.example>")];
         let sequence = judged("ines@northwind.example", "Hello", "", Headers::All(unsubscribe));
         assert_eq!(sequence.class, MailClass::Human);
+        let bulk: &[(&str, &str)] = &[("Precedence", "bulk")];
+        assert_eq!(judged("ines@northwind.example", "Hello", "", Headers::All(bulk)).class, MailClass::Human);
         let group = with_headers(&[("List-Id", "Sales <sales.northwind.example>"), ("Precedence", "list")]);
         assert_eq!(group.class, MailClass::Human);
     }
@@ -629,6 +651,63 @@ mod tests {
         let theirs = LoopId::of_stack("another");
         let verdict = with_headers(&[("X-Crm-Autopilot-Loop", theirs.as_str()), ("Auto-Submitted", "auto-generated")]);
         assert_eq!(verdict.class, MailClass::Notification);
+    }
+
+    #[test]
+    fn people_who_write_of_absences_deliveries_and_receipts_are_heard_where_headers_are_not_known() {
+        for (subject, snippet) in [
+            ("Re: Contract", "signed copy attached. I will be out of the office next week, Ben covers for me."),
+            ("Signing", "Let's sign on Thursday, I'm on annual leave from Friday."),
+            ("Rendez-vous", "Je suis absent jeudi, on peut se voir vendredi ?"),
+            ("Auto: Leasingangebot", "Hallo, anbei das Angebot für den Wagen."),
+            ("Will be back to you on pricing", "Hi Ines, I need until Friday."),
+            ("Delivery problem: pallet 7", "The driver could not unload."),
+            ("Delivered: 3 pallets for Malmö", "All in good order."),
+            ("Invoices", "We have received your invoice, thank you."),
+        ] {
+            let verdict = judged("dana@acme.example", subject, snippet, Headers::UNKNOWN);
+            assert_eq!(verdict.class, MailClass::Human, "{subject}: {verdict:?}");
+        }
+        assert_eq!(by_words_alone("marketing@acme.example", "Re: Booth at the fair"), MailClass::Human);
+    }
+
+    #[test]
+    fn people_whose_full_headers_show_no_mark_are_heard_whatever_words_they_use() {
+        let plain: &[(&str, &str)] = &[("From", "x"), ("In-Reply-To", "<a@b.example>")];
+        for (from, subject, snippet) in [
+            ("jean@acme.example", "Re: Contrat", "Bonjour, ci-joint l'accusé de réception signé."),
+            (
+                "marta@acme.example",
+                "RE: Eingangsbestätigung Ihrer Anfrage 4711",
+                "Danke, wann können wir telefonieren?",
+            ),
+            ("dana@acme.example", "Invoices", "This is an automated process on our side, so please keep the number."),
+            ("dana@acme.example", "New address", "Please do not reply to this address any more, I have moved."),
+            ("ines@northwind.example", "Offer", "This is an automated message, says my phone, but I mean it."),
+        ] {
+            let verdict = judged(from, subject, snippet, Headers::All(plain));
+            assert_eq!(verdict.class, MailClass::Human, "{subject}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn colleagues_absence_is_news_for_the_customer_where_headers_are_not_known() {
+        let verdict = judged(
+            "ines@northwind.example",
+            "Handover",
+            "I'm currently out of the office, Tobias helps you.",
+            Headers::UNKNOWN,
+        );
+        assert_eq!(verdict.class, MailClass::Human);
+        assert_eq!(by_words_alone("ines@northwind.example", "Automatic reply: Q3"), MailClass::OutOfOffice);
+    }
+
+    #[test]
+    fn empty_return_path_alone_makes_no_machine() {
+        assert_eq!(with_headers(&[("Return-Path", "<>")]).class, MailClass::Human);
+        let notice =
+            judged("dana@acme.example", "Re: Q3", "Ich bin im Urlaub.", Headers::All(&[("Return-Path", "<>")]));
+        assert_eq!(notice.class, MailClass::OutOfOffice);
     }
 
     #[test]
