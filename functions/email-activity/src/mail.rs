@@ -122,21 +122,21 @@ pub fn dropped_for_its_class(verdict: &Verdict) -> Option<Decision> {
 }
 
 /// True if a mail among strangers may become a conversation with a contact, so that it is worth looking its addresses
-/// up again. What looks automatic, or what Gmail sorts among advertisements and the like, is not.
+/// up again. What is automatic for certain, or what Gmail sorts among advertisements and the like, is not.
 #[must_use]
 pub fn may_wait_for_a_contact(message: &Message, verdict: &Verdict) -> bool {
     let sorted_out = ["CATEGORY_PROMOTIONS", "CATEGORY_SOCIAL", "CATEGORY_FORUMS"];
     let is_sorted_out = message.folders.iter().flatten().any(|folder| sorted_out.contains(&folder.as_str()));
-    action(verdict.class) == Action::Log && !is_sorted_out
+    (action(verdict.class) == Action::Log || !verdict.certain) && !is_sorted_out
 }
 
 /// The decision on a mail in a folder whose mail is not logged; none for other folders.
 #[must_use]
 pub fn dropped_for_its_folder(roles: Roles) -> Option<Decision> {
     if roles.drafts {
-        Some(Decision::skipped("draft"))
+        Some(Decision::skipped("draft").for_now())
     } else if roles.junk {
-        Some(Decision::skipped("in the spam folder"))
+        Some(Decision::skipped("in the spam folder").for_now())
     } else {
         None
     }
@@ -173,7 +173,7 @@ pub fn lacks_contents(message: &Message, carried: Carried) -> bool {
 
 /// The most addresses of one mail that are looked up. Beyond it a mail is a circular, and looking everybody up would
 /// take the calls of all others.
-pub const MOST_LOOKUPS: usize = 50;
+pub const MOST_LOOKUPS: usize = 20;
 
 /// What is to be done with a mail before anybody is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +191,13 @@ pub enum Screening {
     },
 }
 
+/// The decision on a mail with anybody on it whose mail is never logged.
+#[must_use]
+pub fn dropped_by_the_never_log_list(people: &People, never_log: &NeverLog) -> Option<Decision> {
+    let entry = people.everyone().iter().find_map(|address| never_log.forbids(address))?;
+    Some(Decision::skipped("never-log list").with("entry", entry))
+}
+
 /// Screens a mail by what is at hand, so that as little as possible is fetched and looked up.
 #[must_use]
 pub fn screen(
@@ -202,8 +209,8 @@ pub fn screen(
     never_log: &NeverLog,
 ) -> Screening {
     let everyone = people.everyone();
-    if let Some(entry) = everyone.iter().find_map(|address| never_log.forbids(address)) {
-        return Screening::Dropped(Decision::skipped("never-log list").with("entry", entry));
+    if let Some(decision) = dropped_by_the_never_log_list(people, never_log) {
+        return Screening::Dropped(decision);
     }
     let complete = !lacks_people(message, carried);
     let mut external: Vec<EmailAddress> =
@@ -220,8 +227,8 @@ pub fn screen(
         let reason = if everyone.is_empty() { "no address on it" } else { "internal mail" };
         return Screening::Dropped(Decision::skipped(reason));
     }
-    if let Some(file) = message.attachments.iter().flatten().find_map(invitation_in) {
-        return Screening::Dropped(Decision::skipped("calendar invitation").with("evidence", file));
+    if let Some(decision) = dropped_for_its_invitation(message) {
+        return Screening::Dropped(decision);
     }
     if let Some(decision) = dropped_for_its_class() {
         return Screening::Dropped(decision);
@@ -260,9 +267,12 @@ fn invitation_in(file: &Attachment) -> Option<&'static str> {
     }
 }
 
-/// The decision on a mail whose headers show it to be an invitation, an answer to one or a cancellation.
+/// The decision on a mail whose files or headers show it to be an invitation, an answer to one or a cancellation.
 #[must_use]
 pub fn dropped_for_its_invitation(message: &Message) -> Option<Decision> {
+    if let Some(file) = message.attachments.iter().flatten().find_map(invitation_in) {
+        return Some(Decision::skipped("calendar invitation").with("evidence", file));
+    }
     let content_type = message.header("Content-Type").map(str::to_owned);
     let itself = Attachment { filename: None, content_type };
     let evidence = match message.header("Content-Class") {
@@ -295,7 +305,9 @@ pub fn sender_by_header(message: &Message) -> Option<Participant> {
 pub fn writer_behind_the_group(message: &Message, company: Company<'_>) -> Option<EmailAddress> {
     let pairs = message.header_pairs();
     let judge = Judge { company: company.domains, own: company.loop_id };
-    if !judge.is_handed_on(Headers::Some(&pairs)) {
+    // Anybody can write these headers; only a mail under an address of the company's own can have been handed on so.
+    let under_our_address = People::on(message).from.is_some_and(|from| company.domains.contains(&from));
+    if !under_our_address || !judge.is_handed_on(Headers::Some(&pairs)) {
         return None;
     }
     ["X-Original-From", "X-Original-Sender"].iter().find_map(|name| EmailAddress::parse(message.header(name)?))
@@ -478,17 +490,23 @@ mod tests {
         };
         assert!(may_wait(json!({"folders": ["INBOX", "CATEGORY_PERSONAL"]})));
         assert!(!may_wait(json!({"folders": ["INBOX", "CATEGORY_PROMOTIONS"]})));
-        assert!(!may_wait(json!({"subject": "Out of office"})));
+        assert!(may_wait(json!({"subject": "Out of office"})), "headers may turn that");
+        assert!(!may_wait(json!({"from": [{"email": "no-reply@acme.example"}]})));
     }
 
     #[test]
     fn mail_under_the_address_of_a_group_is_its_writers() {
         let (domains, loop_id) = (domains(), LoopId::of_stack("a"));
         let company = Company { domains: &domains, loop_id: &loop_id };
-        let headers = |list: &str| json!({"headers": [{"name": "List-ID", "value": list}, {"name": "X-Original-From", "value": "Dana <dana@acme.example>"}]});
-        let writer = |list: &str| writer_behind_the_group(&message(&headers(list)), company);
-        assert_eq!(writer("<sales.northwind.example>"), EmailAddress::parse("dana@acme.example"));
-        assert_eq!(writer("<fans.acme.example>"), None, "another's group may say what it likes");
+        let original = json!({"name": "X-Original-From", "value": "Dana <dana@acme.example>"});
+        let writer = |from: &str, list: &str| {
+            let headers = json!([{"name": "List-ID", "value": list}, original]);
+            writer_behind_the_group(&message(&json!({"from": [{"email": from}], "headers": headers})), company)
+        };
+        let dana = EmailAddress::parse("dana@acme.example");
+        assert_eq!(writer("sales@northwind.example", "<sales.northwind.example>"), dana);
+        assert_eq!(writer("sales@northwind.example", "<fans.acme.example>"), None, "another's group");
+        assert_eq!(writer("mallory@evil.example", "<sales.northwind.example>"), None, "a stranger is a stranger");
     }
 
     #[test]
@@ -523,10 +541,10 @@ mod tests {
     }
 
     #[test]
-    fn circular_has_its_first_fifty_addresses_looked_up_and_the_rest_counted() {
+    fn circular_has_its_first_twenty_addresses_looked_up_and_the_rest_counted() {
         let to: Vec<Value> = (0..60).map(|number| json!({"email": format!("p{number}@acme.example")})).collect();
         let Screening::LookUp { external, not_looked_up } = screened(&json!({"to": to})) else { panic!("dropped") };
-        assert_eq!((external.len(), not_looked_up), (50, 11));
+        assert_eq!((external.len(), not_looked_up), (20, 41));
         assert_eq!(external[0].as_str(), "dana@acme.example", "the sender first");
     }
 

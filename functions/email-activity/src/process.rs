@@ -25,9 +25,9 @@ use shared::nylas::{HeaderFields, MessageId, Nylas, NylasError, Page, Received};
 use shared::worker::{Crm, Worker};
 
 use crate::mail::{
-    Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_for_its_class,
-    dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents, lacks_senders_address,
-    may_wait_for_a_contact, screen, sender_by_header, writer_behind_the_group,
+    Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_by_the_never_log_list,
+    dropped_for_its_class, dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents,
+    lacks_senders_address, may_wait_for_a_contact, screen, sender_by_header, writer_behind_the_group,
 };
 
 /// What is asked of Nylas about mail.
@@ -225,7 +225,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(decision);
         }
         if lacks_senders_address(&mail.message, &People::on(&mail.message)) {
-            mail = self.with_sender(mail, work.deadline).await?;
+            mail = self.with_sender(mail, work).await?;
         }
         let (people, external, not_looked_up) = loop {
             let people = People::on(&mail.message);
@@ -235,7 +235,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 Screening::LookUp { external, not_looked_up } => break (people, external, not_looked_up),
                 Screening::Incomplete => {
                     let Some(whole) = self.whole(mail, work.deadline).await? else {
-                        return Ok(Decision::skipped("no longer at Nylas"));
+                        return Ok(Decision::skipped("no longer at Nylas").for_now());
                     };
                     mail = whole;
                 }
@@ -248,8 +248,15 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         {
             return Ok(already_logged(&standing, envelope, &mail.message));
         }
-        let known = lookup.find(&addresses_to_look_up(&external), work.deadline).await?;
-        let matched = match match_contacts(&external, &known) {
+        let asked = addresses_to_look_up(&external);
+        let known = lookup.find(&asked, work.deadline).await?;
+        if asked.iter().all(|address| known.get(address).is_some_and(Vec::is_empty)) {
+            let number = asked.len();
+            let what =
+                format!("the CRM refuses to look up all {number} addresses of the mail; ask it for one to see why");
+            return Err(Failure::permanent("crm.rejected", what));
+        }
+        let matched = match match_contacts(&external, people.from.as_ref(), &known) {
             Ok(matched) => matched,
             Err(NobodyKnown { unmatched }) => {
                 let verdict = class_of(&mail.message, &people, mail.headers, self.rules.company());
@@ -261,10 +268,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                     .waiting_for(waits_for));
             }
         };
-        let learned = self.learn(mail, &people, work.deadline).await?;
-        let mut people = people;
+        let learned = self.learn(mail, &people, work).await?;
+        // What was fetched may name people whom the notification did not.
+        let mut people = People::on(&learned.mail.message);
         if let Some(writer) = writer_behind_the_group(&learned.mail.message, self.rules.company()) {
             people.from = Some(writer);
+        }
+        if let Some(decision) = dropped_by_the_never_log_list(&people, &never_log) {
+            return Ok(decision);
         }
         let verdict = class_of(&learned.mail.message, &people, learned.mail.headers, self.rules.company());
         let dropped = dropped_for_its_folder(learned.roles)
@@ -318,13 +329,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// The mail with its sender's address, where only the headers name it. Without it the mail is judged as it is.
-    async fn with_sender(&self, mail: Mail, deadline: Deadline) -> Result<Mail, Failure> {
+    async fn with_sender(&self, mail: Mail, work: &Work) -> Result<Mail, Failure> {
         let Ok(grant) = mail.grant() else { return Ok(mail) };
-        let provider = self.provider(&mail, &grant, deadline).await?;
+        let provider = self.provider(&mail, &grant, work.deadline).await?;
         if fields_of(provider.as_deref()) != HeaderFields::All {
             return Ok(mail);
         }
-        let (mut mail, _) = self.with_headers(mail, provider.as_deref(), &grant, deadline).await?;
+        let (mut mail, _) = self.with_headers(mail, provider.as_deref(), &grant, work).await?;
         if let Some(sender) = sender_by_header(&mail.message) {
             mail.message.from = Some(vec![sender]);
         }
@@ -340,7 +351,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
 
     /// Learns what only matters for a mail with a known contact: its headers, what its folders are for, and the
     /// mailbox's own address.
-    async fn learn(&self, mail: Mail, people: &People, deadline: Deadline) -> Result<Learned, Failure> {
+    async fn learn(&self, mail: Mail, people: &People, work: &Work) -> Result<Learned, Failure> {
+        let deadline = work.deadline;
         let (nylas, mailboxes) = (self.rules.ports.nylas, &self.rules.mailboxes);
         let Ok(grant) = mail.grant() else {
             // Nothing can be asked without a grant.
@@ -355,7 +367,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 return Ok((Roles::by_name(&folders), None));
             }
             let roles = match mailboxes.roles(nylas, &grant, &folders, deadline).await {
-                Err(error) if error.is_out_of_reach() => Roles::by_name(&folders),
+                Err(error) if self.goes_without(&error, work) => Roles::by_name(&folders),
                 other => other?,
             };
             // Only where neither folder nor domain tells.
@@ -366,7 +378,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Ok::<_, Failure>((roles, own))
         };
         let (mail, (roles, own_address)) =
-            try_join(self.with_headers(mail, provider.as_deref(), &grant, deadline), roles).await?;
+            try_join(self.with_headers(mail, provider.as_deref(), &grant, work), roles).await?;
         let (mail, headers_told_by) = mail;
         Ok(Learned { mail, roles, own_address, headers_told_by })
     }
@@ -377,22 +389,42 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         mail: Mail,
         provider: Option<&str>,
         grant: &GrantId,
-        deadline: Deadline,
+        work: &Work,
     ) -> Result<(Mail, &'static str), Failure> {
         let fields = fields_of(provider);
-        let at_hand = if fields == HeaderFields::All { HeadersAtHand::All } else { HeadersAtHand::Some };
-        let enough = mail.headers == HeadersAtHand::All || at_hand == HeadersAtHand::Some;
+        let enough = mail.headers == HeadersAtHand::All || fields == HeaderFields::Threading;
         if mail.message.message_id_header().is_some() && enough && !lacks_contents(&mail.message, mail.carried) {
             return Ok((mail, "the notification"));
         }
-        match self.rules.ports.nylas.message(grant, &mail.message.id, fields, deadline).await {
+        let nylas = self.rules.ports.nylas;
+        let fetched = match nylas.message(grant, &mail.message.id, fields, work.deadline).await {
+            // Microsoft shows no headers of what its user has sent, but Nylas may know the threading ones.
+            Ok(Some(fetched)) if fields == HeaderFields::All && fetched.message_id_header().is_none() => {
+                let threading = nylas.message(grant, &mail.message.id, HeaderFields::Threading, work.deadline).await;
+                threading.map(|threading| Some(fetched.with_further_headers(threading)))
+            }
+            other => other,
+        };
+        match fetched {
             Ok(Some(fetched)) => {
+                let headers = headers_at_hand(&fetched, fields);
                 let message = mail.message.completed_by(fetched);
-                Ok((Mail { message, headers: at_hand, ..mail }, "Nylas"))
+                Ok((Mail { message, headers, ..mail }, "Nylas"))
             }
             Ok(None) => Ok((mail, "none: no longer at Nylas")),
-            Err(error) if error.is_out_of_reach() => Ok((mail, "none: the mailbox is out of reach")),
+            Err(error) if self.goes_without(&error, work) => Ok((mail, "none: the mailbox is out of reach")),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if it is better to do without than to wait: a scope that is missing seldom comes, and a user who has to sign
+    /// in again has had a day to do so.
+    fn goes_without(&self, error: &NylasError, work: &Work) -> bool {
+        let waited = self.rules.ports.clock.now().duration_since(work.sent_at);
+        match error {
+            NylasError::ScopeMissing(_) => true,
+            NylasError::GrantExpired(_) => waited.as_hours() >= HOURS_FOR_SIGNING_IN,
+            NylasError::Call(_) => false,
         }
     }
 
@@ -466,6 +498,20 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 }
 
+/// How long a mail waits for its mailbox's user to sign in again, before it is logged without what only the mailbox
+/// can tell.
+const HOURS_FOR_SIGNING_IN: i64 = 24;
+
+/// Whether a mail that was asked for with these headers has them: an answer with none, or with no more than the
+/// threading ones, says nothing about those it lacks.
+fn headers_at_hand(message: &Message, asked: HeaderFields) -> HeadersAtHand {
+    let is_threading = |name: &str| {
+        ["Message-ID", "In-Reply-To", "References"].iter().any(|threading| threading.eq_ignore_ascii_case(name))
+    };
+    let has_more = message.header_pairs().iter().any(|(name, _)| !is_threading(name));
+    if asked == HeaderFields::All && has_more { HeadersAtHand::All } else { HeadersAtHand::Some }
+}
+
 /// Which headers of the sender's a provider has; elsewhere than here, the threading ones alone.
 fn fields_of(provider: Option<&str>) -> HeaderFields {
     match provider {
@@ -536,11 +582,7 @@ fn carried_mail(envelope: &Envelope, work: &Work) -> Result<Mail, Failure> {
             matches!(provider.as_str(), "google" | "microsoft" | "imap" | "icloud" | "yahoo" | "ews" | "eas")
         });
     // Gmail's metadata scope hands over all headers; customised payloads do where the provider has them.
-    let full = message.headers.as_deref().is_some_and(|headers| headers.len() > 3);
-    let headers = match provider.as_deref() {
-        Some("google" | "microsoft") if full => HeadersAtHand::All,
-        _ => HeadersAtHand::Some,
-    };
+    let headers = headers_at_hand(&message, fields_of(provider.as_deref()));
     let carried = if chosen { Carried::ChosenFields } else { Carried::Standard };
     Ok(Mail { message, carried, headers, provider })
 }

@@ -34,8 +34,21 @@ const FIRST_HOURS: i64 = 24;
 /// How far before the watermark mail is listed again: providers hand mail over late, and out of order.
 const OVERLAP_HOURS: i64 = 1;
 
-/// How many waiting decisions one job looks at.
-const WAITING_PAGE: usize = 20;
+/// How many waiting decisions one job reads.
+const WAITING_PAGE: usize = 100;
+
+/// How many of them it looks up, at most.
+const MOST_LOOKED_AT: usize = 20;
+
+/// In which nights a waiting decision is looked at again, counted in whole days since it was made: often at first, then
+/// seldom, so that strangers cost the CRM half as many calls as if they were asked for every night.
+const NIGHTS: [i64; 7] = [0, 1, 2, 4, 7, 10, 13];
+
+/// True if the decision at this place is to be looked at again in this run.
+pub(crate) fn is_due(place: &WaitingPlace, now: Timestamp) -> bool {
+    let made: Option<Timestamp> = place.at.parse().ok();
+    made.is_none_or(|made| NIGHTS.contains(&(now.duration_since(made).as_hours() / 24)))
+}
 
 /// A job stops looking at waiting decisions with less than this left.
 const ENOUGH_TIME: Duration = Duration::from_secs(8);
@@ -54,6 +67,9 @@ struct Job {
     /// One mailbox; none for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     grant_id: Option<String>,
+    /// Tells one run from another: a job of the same run that was sent twice is one job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
     /// Mailboxes to leave out, separated by commas: support mail is ticket-triage's.
     #[serde(skip_serializing_if = "Option::is_none")]
     except_grant_ids: Option<String>,
@@ -63,6 +79,9 @@ struct Job {
     /// Until when, in Unix seconds; none for the time at which the job was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<i64>,
+    /// True if the span begins where the last one ended, so that the watermark may move to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closes_the_gap: Option<bool>,
     /// Which page of the mails.
     #[serde(skip_serializing_if = "Option::is_none")]
     page_token: Option<String>,
@@ -88,12 +107,14 @@ impl Job {
 
 impl<P: Ports> BatchRules<'_, '_, P> {
     pub(crate) async fn reconcile(&self, lookup: &BatchLookup<'_, P::Crm>, work: &Work) -> Result<Decision, Failure> {
-        let job: Job = serde_json::from_str(&work.body).map_err(|error| {
+        let mut job: Job = serde_json::from_str(&work.body).map_err(|error| {
             Failure::permanent(
                 "body.unreadable",
                 format!("the job is not {{\"type\":\"reconcile\",\"grant_id\",\"from\"?,\"to\"?}} with times in Unix seconds: {error}"),
             )
         })?;
+        // The first job of a run names it, the same on every try.
+        job.run.get_or_insert_with(|| work.sent_at.as_millisecond().to_string());
         let Some(grant) = &job.grant_id else {
             return self.fan_out(&job, work).await;
         };
@@ -108,8 +129,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// One job for each mailbox.
     async fn fan_out(&self, job: &Job, work: &Work) -> Result<Decision, Failure> {
         let (mut offset, mut queued, mut expired) = (0, 0_usize, 0_usize);
-        let left_out: HashSet<&str> =
-            job.except_grant_ids.iter().flat_map(|ids| ids.split(',')).map(str::trim).collect();
+        let Some(left_out) = &job.except_grant_ids else {
+            return Err(Failure::permanent(
+                "body.unreadable",
+                "a job for all mailboxes says which to leave out: put the support mailboxes into `except_grant_ids`, \
+                 separated by commas, or an empty text",
+            ));
+        };
+        let left_out: HashSet<&str> = left_out.split(',').map(str::trim).collect();
         loop {
             let grants = self.rules.ports.nylas.grants(offset, work.deadline).await?;
             if grants.is_empty() {
@@ -120,12 +147,17 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 grants.into_iter().filter(|grant| grant.has_mail() && !left_out.contains(grant.id.as_str()));
             let (valid, invalid): (Vec<_>, Vec<_>) = with_mail.partition(shared::nylas::mailboxes::Grant::is_valid);
             expired += invalid.len();
-            for grant in valid {
-                let to = Some(job.to.unwrap_or(work.sent_at.as_second()));
-                let one = Job { id: None, grant_id: Some(grant.id.clone()), except_grant_ids: None, to, ..job.clone() };
-                self.send(one.into_message(&grant.id)?).await?;
-                queued += 1;
-            }
+            queued += valid.len();
+            let to = Some(job.to.unwrap_or(work.sent_at.as_second()));
+            futures_util::stream::iter(valid)
+                .map(async |grant| {
+                    let grant_id = Some(grant.id.clone());
+                    let one = Job { id: None, grant_id, except_grant_ids: None, to, ..job.clone() };
+                    self.send(one.into_message(&grant.id)?).await
+                })
+                .buffer_unordered(SIDE_BY_SIDE)
+                .try_collect::<Vec<()>>()
+                .await?;
         }
         Ok(Decision::done("reconcile: one job a mailbox").with("mailboxes", queued).with("expired", expired))
     }
@@ -142,11 +174,17 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if from >= to {
             return Ok(Decision::skipped("reconcile: nothing between from and to").with("from", from).with("to", to));
         }
+        // Judged on the first page; a span that begins after the watermark would leave a gap behind it.
+        let closes_the_gap =
+            job.closes_the_gap.unwrap_or_else(|| mark.map_or(job.from.is_none(), |mark| from <= mark.as_second()));
         let received = Received { after: from - 1, before: to };
         let page = ports.nylas.messages(grant, received, job.page_token.as_deref(), work.deadline).await;
         let page = match page {
-            // What it missed is fetched when it is back: the watermark stays where it is.
+            // What it missed is fetched when it is back: the watermark stays where it is, and there is one from now on.
             Err(error) if error.is_out_of_reach() => {
+                if mark.is_none() && closes_the_gap {
+                    self.advance(grant, from).await?;
+                }
                 return Ok(Decision::held("reconcile: the mailbox is out of reach").with("problem", error.to_string()));
             }
             other => other?,
@@ -165,19 +203,18 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let missed = unseen.len();
         futures_util::stream::iter(unseen)
             .map(async |mail| {
-                let version = mail.date.unwrap_or_default().to_string();
+                let version = format!("{}.{}", mail.date.unwrap_or_default(), job.run.as_deref().unwrap_or_default());
                 self.send(notification_of(grant, &mail.id, mail.thread_id.as_deref(), &version)).await
             })
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect::<Vec<()>>()
             .await?;
         let next = if page.next.is_some() {
-            Job { id: None, from: Some(from), to: Some(to), page_token: page.next, ..job.clone() }
+            let closes_the_gap = Some(closes_the_gap);
+            Job { id: None, from: Some(from), to: Some(to), closes_the_gap, page_token: page.next, ..job.clone() }
         } else {
-            // A span that begins after the watermark leaves a gap, which the next night has to look through.
-            let closes_the_gap = mark.map_or(job.from.is_none(), |mark| from <= mark.as_second());
-            if closes_the_gap && let Ok(to) = Timestamp::from_second(to) {
-                advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await.map_err(store_failure)?;
+            if closes_the_gap {
+                self.advance(grant, to).await?;
             }
             let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
             let waiting_after = Some(WaitingPlace::before(since));
@@ -204,24 +241,30 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let ports = &self.rules.ports;
         let waiting =
             ports.decisions.waiting(FUNCTION, grant.as_str(), &after, WAITING_PAGE).await.map_err(store_failure)?;
-        let (mut looked_at, mut matched) = (0, 0);
+        let (mut passed, mut looked_at, mut matched) = (0, 0, 0);
         for waiting_one in &waiting {
-            if work.deadline.left() < ENOUGH_TIME && looked_at > 0 {
+            if !is_due(&waiting_one.place, work.sent_at) {
+                after = waiting_one.place.clone();
+                passed += 1;
+                continue;
+            }
+            if looked_at == MOST_LOOKED_AT || work.deadline.left() < ENOUGH_TIME && looked_at > 0 {
                 break;
             }
             let addresses: Vec<EmailAddress> =
                 waiting_one.addresses.iter().filter_map(|address| EmailAddress::parse(address)).collect();
             let known = lookup.find(&addresses_to_look_up(&addresses), work.deadline).await?;
-            if let Ok(found) = match_contacts(&addresses, &known) {
-                let version = sha256_hex(&[found.contact_ids.join(",").as_bytes()]);
-                self.send(notification_of(grant, &waiting_one.object, None, &version[..16])).await?;
+            if match_contacts(&addresses, None, &known).is_ok() {
+                let version = format!("contact.{}", job.run.as_deref().unwrap_or_default());
+                self.send(notification_of(grant, &waiting_one.object, None, &version)).await?;
                 ports.decisions.waits_no_longer(waiting_one).await.map_err(store_failure)?;
                 matched += 1;
             }
             after = waiting_one.place.clone();
+            passed += 1;
             looked_at += 1;
         }
-        let more = looked_at < waiting.len() || waiting.len() == WAITING_PAGE;
+        let more = passed < waiting.len() || waiting.len() == WAITING_PAGE;
         if more {
             let next = Job { id: None, waiting_after: Some(after), ..job.clone() };
             self.send(next.into_message(grant.as_str())?).await?;
@@ -230,6 +273,12 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(Decision::done("reconcile: mail without a known contact")
             .with("looked_at", looked_at)
             .with("matched", matched))
+    }
+
+    async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {
+        let ports = &self.rules.ports;
+        let Ok(to) = Timestamp::from_second(to) else { return Ok(()) };
+        advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await.map_err(store_failure)
     }
 
     async fn send(&self, message: OwnMessage) -> Result<(), Failure> {

@@ -161,21 +161,25 @@ impl Leases for DynamoLeases {
         // Only what waits is in the index that reconcile reads.
         let (waits, waits_not) =
             if decision.waits_for.is_empty() { ("", ", waiting_grant") } else { (", waiting_grant = grant_id", "") };
+        let (passes, passes_not) = if decision.passing { (", passing = :passing", "") } else { ("", ", passing") };
         self.settle(
             lease,
             format!(
                 "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
-             updated_at = :updated_at, expires_at = :expires_at{waits} REMOVE lease_until{waits_not}"
+             updated_at = :updated_at, expires_at = :expires_at{waits}{passes} REMOVE lease_until{waits_not}{passes_not}"
             ),
             &[],
-            vec![
+            [
                 (":done", text("done")),
                 (":decision", decision_item),
                 (":outcome", text(decision.outcome.as_str())),
                 (":zero", number(0)),
                 (":updated_at", text(&sortable(now))),
                 (":expires_at", number(end_of_life(now))),
-            ],
+            ]
+            .into_iter()
+            .chain(decision.passing.then(|| (":passing", AttributeValue::Bool(true))))
+            .collect(),
         )
         .await
     }
@@ -240,7 +244,7 @@ impl Decisions for DynamoLeases {
             .table_name(&self.table)
             .index_name("by-object")
             .key_condition_expression("object_id = :object")
-            .filter_expression("#function = :function AND grant_id = :grant")
+            .filter_expression("#function = :function AND grant_id = :grant AND attribute_not_exists(passing)")
             .expression_attribute_names("#function", "function")
             .expression_attribute_values(":object", text(object))
             .expression_attribute_values(":function", text(function))
@@ -282,6 +286,7 @@ impl Decisions for DynamoLeases {
                 .expression_attribute_values(":grant", text(grant))
                 .expression_attribute_values(":since", text(&after.at))
                 .expression_attribute_values(":function", text(function))
+                .limit(i32::try_from(most).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(from)
                 .send()
                 .await

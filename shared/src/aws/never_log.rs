@@ -43,7 +43,14 @@ impl NeverLogFile {
         {
             return Ok(Arc::clone(list));
         }
-        let (list, bad) = NeverLog::parse(&self.read().await?);
+        let text = self.read().await?;
+        let (list, bad) = NeverLog::parse(&text);
+        if list.is_empty() && !bad.is_empty() {
+            // Most likely a file of another kind: what it was meant to protect is not known.
+            return Err(StoreError(format!(
+                "no line of the never-log list {NEVER_LOG_KEY} can be read; put it in place again"
+            )));
+        }
         let changed = held.as_ref().is_none_or(|(_, known)| **known != list);
         for line in bad.iter().filter(|_| changed) {
             tracing::error!(key = NEVER_LOG_KEY, "{line}; it is ignored, the other lines hold");
@@ -59,7 +66,8 @@ impl NeverLogFile {
         match self.client.get_object().bucket(&self.bucket).key(NEVER_LOG_KEY).send().await {
             Ok(object) => {
                 let bytes = object.body.collect().await.map_err(|error| failed(error.to_string()))?.to_vec();
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
+                String::from_utf8(bytes)
+                    .map_err(|_| failed("it is not UTF-8; save it as UTF-8 and put it in place again".to_owned()))
             }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(String::new()),
             Err(error) => Err(failed(describe(&error))),

@@ -226,6 +226,7 @@ async fn settle(name: &str, answers: &[(u16, String)]) -> (StaticReplayClient, C
     let (lease, now) = (lease(), at(CLAIMED_AT));
     let committed = match name {
         "complete" => leases.complete(&lease, &Decision::logged("contact matched", "act-1"), now).await,
+        "complete for now" => leases.complete(&lease, &Decision::skipped("draft").for_now(), now).await,
         "complete and wait" => {
             let waits = Decision::skipped("no known contact").waiting_for(vec!["a@x.example".to_owned()]);
             leases.complete(&lease, &waits, now).await
@@ -239,7 +240,8 @@ async fn settle(name: &str, answers: &[(u16, String)]) -> (StaticReplayClient, C
     (client, committed.expect("the table answered"))
 }
 
-const SETTLING: [&str; 6] = ["complete", "complete and wait", "retry", "panic", "dead letter", "release"];
+const SETTLING: [&str; 7] =
+    ["complete", "complete for now", "complete and wait", "retry", "panic", "dead letter", "release"];
 
 #[tokio::test]
 async fn every_verdict_is_fenced_and_a_lost_lease_writes_nothing() {
@@ -712,6 +714,9 @@ async fn never_logged(answer: (u16, &str)) -> Result<usize, String> {
 async fn never_log_list_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
     assert_eq!(never_logged((200, "dana@acme.example\nnot an entry\nlawyers.example\n")).await, Ok(2));
     assert_eq!(never_logged((404, &s3_error("NoSuchKey"))).await, Ok(0));
+    assert_eq!(never_logged((200, "# nobody yet\n")).await, Ok(0));
+    let unreadable = never_logged((200, "a\0c\0m\0e\0\n")).await.expect_err("no list");
+    assert!(unreadable.contains("no line"), "{unreadable}");
     for (status, code) in [(403, "AccessDenied"), (503, "SlowDown")] {
         let problem = never_logged((status, &s3_error(code))).await.expect_err("no list");
         assert!(problem.contains(code) && problem.contains("never-log"), "{problem}");

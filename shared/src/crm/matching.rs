@@ -42,15 +42,19 @@ pub struct NobodyKnown {
     pub unmatched: Vec<EmailAddress>,
 }
 
-/// Matches addresses with what the CRM knows. The first address is the one that wrote, or that asked to meet.
+/// Matches addresses with what the CRM knows. `writer` is who wrote, or asked to meet, if it was one of them.
 ///
 /// # Errors
 /// [`NobodyKnown`] if none of them is known.
-pub fn match_contacts(addresses: &[EmailAddress], known: &ContactsByAddress) -> Result<Matched, NobodyKnown> {
+pub fn match_contacts(
+    addresses: &[EmailAddress],
+    writer: Option<&EmailAddress>,
+    known: &ContactsByAddress,
+) -> Result<Matched, NobodyKnown> {
     let mut contacts: Vec<&Contact> = Vec::new();
     let mut unmatched = Vec::new();
-    let mut writer: Option<&str> = None;
-    for (place, address) in addresses.iter().enumerate() {
+    let mut writing: Option<&str> = None;
+    for address in addresses {
         let found = [Some(address.clone()), address.without_tag()]
             .into_iter()
             .flatten()
@@ -60,8 +64,8 @@ pub fn match_contacts(addresses: &[EmailAddress], known: &ContactsByAddress) -> 
             continue;
         };
         for contact in found {
-            if place == 0 && writer.is_none() {
-                writer = Some(&contact.id);
+            if writer == Some(address) && writing.is_none() {
+                writing = Some(&contact.id);
             }
             if contacts.iter().all(|standing| standing.id != contact.id) {
                 contacts.push(contact);
@@ -72,7 +76,7 @@ pub fn match_contacts(addresses: &[EmailAddress], known: &ContactsByAddress) -> 
         return Err(NobodyKnown { unmatched });
     }
     Ok(Matched {
-        deal: DealChoice::among(&contacts, writer),
+        deal: DealChoice::among(&contacts, writing),
         contact_ids: contacts.iter().map(|contact| contact.id.clone()).collect(),
         unmatched,
     })
@@ -198,7 +202,7 @@ mod tests {
     fn matched(known: &[(&str, Contact)]) -> Matched {
         let addresses: Vec<EmailAddress> = known.iter().map(|(text, _)| address(text)).collect();
         let known = known.iter().map(|(text, contact)| (address(text), vec![contact.clone()])).collect();
-        match_contacts(&addresses, &known).expect("somebody known")
+        match_contacts(&addresses, addresses.first(), &known).expect("somebody known")
     }
 
     fn chosen(known: &[(&str, Contact)]) -> (Option<String>, &'static str) {
@@ -218,9 +222,9 @@ mod tests {
     fn strangers_are_named_and_only_strangers_match_nothing() {
         let addresses = [address("a@x.example"), address("z@z.example")];
         let known = ContactsByAddress::from([(address("a@x.example"), vec![contact("1", &[])])]);
-        let found = match_contacts(&addresses, &known).expect("somebody known");
+        let found = match_contacts(&addresses, None, &known).expect("somebody known");
         assert_eq!(found.unmatched, [address("z@z.example")]);
-        let nobody = match_contacts(&addresses, &ContactsByAddress::new()).expect_err("nobody known");
+        let nobody = match_contacts(&addresses, None, &ContactsByAddress::new()).expect_err("nobody known");
         assert_eq!(nobody.unmatched, addresses);
     }
 
@@ -231,9 +235,9 @@ mod tests {
         assert_eq!(asked, [tagged.clone(), address("dana@acme.example")]);
         let plain = (address("dana@acme.example"), vec![contact("plain", &[])]);
         let own = (tagged.clone(), vec![contact("own", &[])]);
-        let behind = match_contacts(std::slice::from_ref(&tagged), &ContactsByAddress::from([plain.clone()]));
+        let behind = match_contacts(std::slice::from_ref(&tagged), None, &ContactsByAddress::from([plain.clone()]));
         assert_eq!(behind.expect("known").contact_ids, ["plain"]);
-        let both = match_contacts(&[tagged], &ContactsByAddress::from([plain, own]));
+        let both = match_contacts(&[tagged], None, &ContactsByAddress::from([plain, own]));
         assert_eq!(both.expect("known").contact_ids, ["own"]);
     }
 
@@ -254,6 +258,10 @@ mod tests {
         let of = |id: &str, deal_id: &str| contact(id, &[deal(deal_id, None, None)]);
         let by_writer = [("a@x.example", of("1", "writers")), ("b@y.example", of("2", "others"))];
         assert_eq!(chosen(&by_writer), (Some("writers".to_owned()), "the deal of the contact who wrote"));
+        let addresses = [address("a@x.example"), address("b@y.example")];
+        let known = by_writer.into_iter().map(|(text, contact)| (address(text), vec![contact])).collect();
+        let of_a_colleagues_mail = match_contacts(&addresses, None, &known).expect("known").deal;
+        assert_eq!(of_a_colleagues_mail.rule, "first in the order of the addresses");
     }
 
     #[test]

@@ -61,7 +61,8 @@ pub struct Deal {
     pub last_activity_at: Option<Timestamp>,
 }
 
-/// Contacts by the address they were asked for; an address that nobody has is absent.
+/// Contacts by the address they were asked for. An address that nobody has is absent; one that the CRM refuses to look
+/// up, because it could not hold it, is there with nobody.
 pub type ContactsByAddress = HashMap<EmailAddress, Vec<Contact>>;
 
 /// Finds contacts.

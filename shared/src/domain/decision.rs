@@ -60,6 +60,10 @@ pub struct Decision {
     /// up again for [`WAITING_DAYS`].
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub waits_for: Vec<String>,
+    /// True if the object may be decided otherwise another time, because what decided passes (a draft is sent, the CRM
+    /// is switched on): reconcile takes it as not seen.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub passing: bool,
 }
 
 /// How long reconcile asks again whether what a decision waits for has come.
@@ -99,11 +103,18 @@ impl Decision {
     /// Turned off, because the parameter that it needs is not set.
     #[must_use]
     pub fn off(parameter: &str) -> Self {
-        Self::skipped(format!("off ({parameter})"))
+        Self::skipped(format!("off ({parameter})")).for_now()
     }
 
     fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into(), became: None, facts: Map::new(), waits_for: Vec::new() }
+        Self { outcome, reason: reason.into(), became: None, facts: Map::new(), waits_for: Vec::new(), passing: false }
+    }
+
+    /// The same decision, which may be another one another time.
+    #[must_use]
+    pub fn for_now(mut self) -> Self {
+        self.passing = true;
+        self
     }
 
     /// Adds the addresses that would have to belong to a contact.

@@ -48,7 +48,10 @@ impl NeverLog {
             if entry.is_empty() {
                 continue;
             }
-            let read = match entry.strip_prefix('@').unwrap_or(entry) {
+            // `*@example.com`, `@example.com` and `*.example.com` all mean the domain; a `*` elsewhere would mean less
+            // than its writer thinks.
+            let read = match entry.strip_prefix("*@").or(entry.strip_prefix('@')).unwrap_or(entry) {
+                stars if stars.trim_start_matches("*.").contains('*') => None,
                 address if address.contains('@') => EmailAddress::parse(address).map(Entry::Address),
                 domain => domain_entry(domain).filter(|domain| domain.contains('.')).map(Entry::Domain),
             };
@@ -96,15 +99,16 @@ mod tests {
     #[test]
     fn addresses_and_domains_with_their_sub_domains_are_forbidden_in_every_spelling() {
         let (list, bad) = NeverLog::parse(
-            "# private\n\nDana@Acme.example # the founder\n@lawyers.example\r\n*.clinic.example\n  bücher.example\n",
+            "# private\n\nDana@Acme.example # the founder\n@lawyers.example\r\n*.clinic.example\n  bücher.example\n*@bank.example\n",
         );
-        assert_eq!((list.len(), bad.as_slice()), (4, &[][..]));
+        assert_eq!((list.len(), bad.as_slice()), (5, &[][..]));
         for (forbidden, entry) in [
             ("dana@acme.example", "dana@acme.example"),
             ("dana+offer@acme.example", "dana@acme.example"),
             ("x@lawyers.example", "lawyers.example"),
             ("x@north.lawyers.example", "lawyers.example"),
             ("x@clinic.example", "clinic.example"),
+            ("teller@bank.example", "bank.example"),
             ("x@xn--bcher-kva.example", "xn--bcher-kva.example"),
         ] {
             assert_eq!(list.forbids(&address(forbidden)).as_deref(), Some(entry), "{forbidden}");
@@ -116,9 +120,9 @@ mod tests {
 
     #[test]
     fn bad_line_is_named_by_its_number_and_the_others_hold() {
-        let (list, bad) = NeverLog::parse("a@b.example\nnot an entry\nlocalhost\n@@\nc.example");
+        let (list, bad) = NeverLog::parse("a@b.example\nnot an entry\nlocalhost\n@@\nda*@c.example\nc.example");
         assert_eq!(list.len(), 2);
-        assert_eq!(bad, [BadLine { line: 2 }, BadLine { line: 3 }, BadLine { line: 4 }]);
+        assert_eq!(bad, [2, 3, 4, 5].map(|line| BadLine { line }));
         assert!(bad[0].to_string().contains("line 2"));
     }
 }

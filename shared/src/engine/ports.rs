@@ -216,8 +216,8 @@ pub struct Waiting {
 
 /// Finds decisions again.
 pub trait Decisions: Sync {
-    /// True if the function has a record of this object of this grant, whatever was decided. It may miss one that was
-    /// made within the last seconds.
+    /// True if the function has a record of this object of this grant, whatever was decided but for decisions that are
+    /// passing. It may miss one that was made within the last seconds.
     fn is_known(
         &self,
         function: &str,

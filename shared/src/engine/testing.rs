@@ -158,7 +158,8 @@ impl Leases for MemoryLeases {
 
 impl Decisions for MemoryLeases {
     async fn is_known(&self, function: &str, grant: &str, object: &str) -> Result<bool, StoreError> {
-        Ok(self.up()?.values().filter_map(|record| record.about.as_ref()).any(|about| {
+        let is_final = |record: &&Record| record.decision.as_ref().is_none_or(|decision| !decision.passing);
+        Ok(self.up()?.values().filter(is_final).filter_map(|record| record.about.as_ref()).any(|about| {
             about.function == function && about.grant.as_deref().unwrap_or("none") == grant && about.object == object
         }))
     }
@@ -452,6 +453,7 @@ pub async fn decisions_keep_their_rules<S: Leases + Decisions>(store: &S, run: &
     let second = decide("second", &grant, &waits("b@x.example"), later(2)).await;
     let third = decide("third", &grant, &waits("c@x.example"), later(2)).await;
     let logged = decide("logged", &grant, &Decision::logged("known contact", "act-1"), later(3)).await;
+    let draft = decide("draft", &grant, &Decision::skipped("draft").for_now(), later(3)).await;
     decide("elsewhere", &format!("{grant}-b"), &waits("d@x.example"), later(1)).await;
 
     let known = async |function: &str, grant: &str, object: &str| store.is_known(function, grant, object).await;
@@ -459,6 +461,7 @@ pub async fn decisions_keep_their_rules<S: Leases + Decisions>(store: &S, run: &
         assert_eq!(known("rules", &grant, object).await, Ok(true), "whatever was decided is known");
     }
     assert_eq!(known("rules", &grant, "never seen").await, Ok(false));
+    assert_eq!(known("rules", &grant, &draft).await, Ok(false), "what was decided for now counts as not seen");
     assert_eq!(known("others", &grant, &first).await, Ok(false), "another function's record does not count");
     assert_eq!(known("rules", "another grant", &first).await, Ok(false), "nor another grant's");
 

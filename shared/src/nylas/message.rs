@@ -134,6 +134,13 @@ impl Message {
         (!bare.is_empty()).then(|| bare.to_owned())
     }
 
+    /// The same mail with the headers that another answer showed of it as well.
+    #[must_use]
+    pub fn with_further_headers(mut self, other: Option<Self>) -> Self {
+        self.headers.get_or_insert_default().extend(other.and_then(|other| other.headers).unwrap_or_default());
+        self
+    }
+
     /// The same mail with what `fuller` knows and this one does not. The headers are the fuller one's.
     #[must_use]
     pub fn completed_by(self, fuller: Self) -> Self {

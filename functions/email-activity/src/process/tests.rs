@@ -9,7 +9,7 @@ use shared::crm::{Contact, ContactsByAddress, CrmError, Deal};
 use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
 use shared::http::CallError;
 use shared::nylas::mailboxes::Folder;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,11 +21,16 @@ pub(super) struct FakeCrm {
     pub(super) knows_everyone: AtomicBool,
     lookups: Mutex<Vec<String>>,
     logged: Mutex<Vec<(String, Activity)>>,
+    refused: Mutex<BTreeSet<String>>,
     writes: AtomicU32,
     down: AtomicBool,
 }
 
 impl FakeCrm {
+    fn refuses(&self, address: &str) {
+        self.refused.lock().expect("not poisoned").insert(address.to_owned());
+    }
+
     pub(super) fn knows(&self, address: &str, contact: Contact) {
         self.contacts.lock().expect("not poisoned").entry(address.to_owned()).or_default().push(contact);
     }
@@ -49,7 +54,13 @@ impl FindContacts for FakeCrm {
             None if everyone => vec![Contact { id: address.to_string(), deals: Vec::new() }],
             None => Vec::new(),
         };
-        Ok(addresses.iter().map(|address| (address.clone(), of(address))).collect())
+        // As the port has it: who is unknown is absent, who is refused is there with nobody.
+        let refused = self.refused.lock().expect("not poisoned");
+        let answered = |address: &EmailAddress| {
+            let contacts = of(address);
+            (!contacts.is_empty() || refused.contains(address.as_str())).then(|| (address.clone(), contacts))
+        };
+        Ok(addresses.iter().filter_map(answered).collect())
     }
 }
 
@@ -73,6 +84,7 @@ pub(super) struct FakeNylas {
     pub(super) grants: Mutex<Vec<Grant>>,
     pub(super) calls: Mutex<Vec<String>>,
     pub(super) out_of_reach: AtomicBool,
+    pub(super) hides_all_headers: AtomicBool,
     pub(super) page_size: AtomicU32,
 }
 
@@ -133,6 +145,8 @@ impl ReadMail for FakeNylas {
         let mut message: Message = serde_json::from_value(message.clone()).expect("a message");
         message.headers = match headers {
             HeaderFields::None => None,
+            // As Microsoft does for what its user has sent.
+            HeaderFields::All if self.hides_all_headers.load(Ordering::SeqCst) => Some(Vec::new()),
             HeaderFields::All => Some(message.headers.unwrap_or_default()),
             HeaderFields::Threading => {
                 let mut headers = message.headers.unwrap_or_default();
@@ -436,7 +450,11 @@ async fn headers_that_are_gone_or_out_of_reach_do_not_keep_a_mail_from_being_log
     desk.nylas.out_of_reach.store(true, Ordering::SeqCst);
     let other = mail_with(json!({"id": "m2"}));
     let decision = desk.decide("n2", "message.created", &other).await;
-    assert_eq!(decision.facts["headers"], "none: the mailbox is out of reach");
+    assert_eq!(decision.facts["headers"], "none: the mailbox is out of reach", "for more than a day");
+    let mut fresh = work("n3", "message.created", &mail_with(json!({"id": "m3"})));
+    fresh.sent_at = jiff::Timestamp::now();
+    let failure = desk.process(&fresh).await.expect_err("the user may sign in again");
+    assert!(matches!(failure, Failure::Transient { class: "nylas.grant_expired", .. }), "{failure:?}");
     assert_eq!(desk.crm.logged().len(), 2);
 }
 
@@ -542,6 +560,75 @@ async fn internal_mail_and_mail_on_the_never_log_list_ask_the_crm_nothing() {
     assert_eq!(desk.decide("n2", "message.created", &mail()).await.to_string(), "skipped: never-log list");
     assert!(desk.crm.lookups.lock().expect("not poisoned").is_empty());
     assert_eq!(desk.nylas.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn people_whom_only_the_headers_or_the_fetched_mail_name_are_held_against_the_never_log_list() {
+    let desk = Desk::new();
+    *desk.never_log.text.lock().expect("not poisoned") = "lawyers.example".to_owned();
+    let handed_on =
+        mail_with(json!({"from": [{"email": "sales@northwind.example"}], "cc": [{"email": "dana@acme.example"}]}));
+    let mut held = handed_on.clone();
+    held["headers"] = json!([{"name": "List-Id", "value": "<sales.northwind.example>"}, {"name": "Message-ID", "value": "<a@b>"},
+        {"name": "X-Original-From", "value": "counsel@lawyers.example"}]);
+    desk.nylas.holds("g1", held);
+    assert_eq!(desk.decide("n1", "message.created", &handed_on).await.reason, "never-log list");
+    assert!(desk.crm.logged().is_empty());
+}
+
+#[tokio::test]
+async fn sent_mail_of_microsoft_without_headers_is_known_by_the_threading_ones() {
+    let desk = Desk::new();
+    desk.nylas.hides_all_headers.store(true, Ordering::SeqCst);
+    for (id, grant) in [("m1", "ms1"), ("m2", "ms2")] {
+        desk.nylas.connects(grant, "microsoft", "rep@northwind.example");
+        desk.nylas.holds(grant, mail_with(json!({"id": id, "headers": message_id("a@b")})));
+    }
+    let mut outcomes = Vec::new();
+    for (id, grant) in [("m1", "ms1"), ("m2", "ms2")] {
+        let copy = mail_with(json!({"id": id, "grant_id": grant, "snippet": "I'm currently out of the office."}));
+        let mut work = work(id, "message.created", &mail_with(json!({"id": id, "grant_id": grant})));
+        work.body = work.body.replace("/google/", "/microsoft/");
+        outcomes.push(desk.process(&work).await.expect("a decision").to_string());
+        drop(copy);
+    }
+    assert_eq!(outcomes, ["logged: known contact", "merged: another mailbox's copy"]);
+}
+
+#[tokio::test]
+async fn answer_without_headers_does_not_count_as_all_of_them() {
+    let desk = Desk::new();
+    desk.nylas.holds("g1", mail_with(json!({"headers": []})));
+    let notice = mail_with(json!({"subject": "Automatic reply: Q3", "snippet": "I am out of the office."}));
+    assert_eq!(desk.decide("n1", "message.created", &notice).await.reason, "automatic mail: out of office");
+}
+
+#[tokio::test]
+async fn invitation_that_only_the_fetched_mail_shows_is_dropped() {
+    let desk = Desk::new();
+    let file = json!([{"content_type": "text/calendar; method=REQUEST", "filename": "invite.ics"}]);
+    desk.nylas.holds("g1", mail_with(json!({"attachments": file, "headers": message_id("a@b")})));
+    let mut chosen = mail();
+    chosen.as_object_mut().expect("an object").remove("attachments");
+    assert_eq!(desk.decide("n1", "message.created.transformed", &chosen).await.reason, "calendar invitation");
+}
+
+#[tokio::test]
+async fn address_that_the_crm_refuses_buries_a_mail_only_if_it_refuses_all() {
+    let desk = Desk::new();
+    desk.crm.contacts.lock().expect("not poisoned").insert("odd@acme.example".to_owned(), Vec::new());
+    desk.crm.refuses("odd@acme.example");
+    let rules = desk.rules();
+    let batch = rules.for_batch();
+    batch.process(&work("n1", "message.created", &mail())).await.expect("a decision");
+    let with_odd = mail_with(json!({"id": "m2", "cc": [{"email": "odd@acme.example"}]}));
+    assert_eq!(
+        batch.process(&work("n2", "message.created", &with_odd)).await.expect("logged").outcome.as_str(),
+        "logged"
+    );
+    let only_odd = mail_with(json!({"id": "m3", "from": [{"email": "odd@acme.example"}]}));
+    let failure = batch.process(&work("n3", "message.created", &only_odd)).await.expect_err("all are refused");
+    assert!(matches!(failure, Failure::Permanent { class: "crm.rejected", .. }), "{failure:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use shared::domain::notification::NotificationId;
-use shared::engine::{About, Claim, ClaimRequest, LeaseKey, Leases as _, OwnMessage};
+use shared::engine::{About, Claim, ClaimRequest, LeaseKey, Leases as _, OwnMessage, WaitingPlace};
 
 const NOW: i64 = 1_772_359_999;
 
@@ -93,9 +93,13 @@ async fn mail_without_a_record_goes_the_ordinary_way_page_by_page_and_seen_mail_
     }
     desk.record("n2", "m2", &Decision::skipped("internal mail")).await;
     let sent = desk.run_to_the_end(&job(json!({"grant_id": "g1"}))).await;
-    let expected: Vec<String> =
-        [("m1", 100), ("m3", 300), ("m4", 400)].map(|(id, ago)| format!("reconcile:{id}:{}", NOW - ago)).to_vec();
+    let expected: Vec<String> = [("m1", 100), ("m3", 300), ("m4", 400)]
+        .map(|(id, ago)| format!("reconcile:{id}:{}.{}", NOW - ago, NOW * 1000))
+        .to_vec();
     assert_eq!(ids(&sent), expected);
+    let grant = GrantId::parse("g1").expect("a grant");
+    let mark = shared::engine::watermark::watermark(&desk.links, crate::FUNCTION, &grant).await.expect("a store");
+    assert_eq!(mark.map(jiff::Timestamp::as_second), Some(NOW), "also where the first run has several pages");
     let decision = desk.process(&work_of(&sent[0].body)).await.expect("a decision");
     assert_eq!(decision.to_string(), "logged: known contact", "and is fetched and logged as any other");
 }
@@ -123,17 +127,22 @@ async fn span_reaches_back_an_hour_before_the_watermark_for_what_came_late() {
     desk.nylas.page_size.store(10, Ordering::SeqCst);
     desk.nylas.holds("g1", mail_with(json!({"id": "late", "date": NOW - 3000})));
     let sent = desk.run_to_the_end(&job(json!({"grant_id": "g1"}))).await;
-    assert_eq!(ids(&sent), [format!("reconcile:late:{}", NOW - 3000)]);
+    assert_eq!(ids(&sent), [format!("reconcile:late:{}.{}", NOW - 3000, NOW * 1000)]);
 }
 
 #[tokio::test]
-async fn mailbox_out_of_reach_is_held_and_its_watermark_stays() {
+async fn mailbox_out_of_reach_is_held_and_its_watermark_stays_where_looking_has_to_begin() {
     let desk = Desk::new();
     desk.nylas.out_of_reach.store(true, Ordering::SeqCst);
     let decision = desk.run(&job(json!({"grant_id": "g1"}))).await;
     assert_eq!(decision.to_string(), "held: reconcile: the mailbox is out of reach");
     let grant = GrantId::parse("g1").expect("a grant");
-    assert_eq!(shared::engine::watermark::watermark(&desk.links, crate::FUNCTION, &grant).await, Ok(None));
+    let mark =
+        async || shared::engine::watermark::watermark(&desk.links, crate::FUNCTION, &grant).await.expect("a store");
+    let begin = mark().await.map(jiff::Timestamp::as_second);
+    assert_eq!(begin, Some(NOW - 24 * 3600), "so that nothing is forgotten however long it takes");
+    desk.run(&job(json!({"grant_id": "g1", "to": NOW + 3600}))).await;
+    assert_eq!(mark().await.map(jiff::Timestamp::as_second), begin);
 }
 
 #[tokio::test]
@@ -151,6 +160,30 @@ async fn mail_of_a_stranger_is_logged_once_the_stranger_is_a_contact() {
     assert_eq!(desk.process(&work_of(&sent[0].body)).await.expect("a decision").to_string(), "logged: known contact");
     let sent = desk.run_to_the_end(&job(json!({"grant_id": "g1", "to": NOW - 30}))).await;
     assert_eq!(sent.len(), 1, "and it waits no longer");
+}
+
+#[tokio::test]
+async fn second_run_by_hand_lists_everything_anew_and_one_run_does_nothing_twice() {
+    let desk = Desk::new();
+    let by_hand = json!({"type": "reconcile", "grant_id": "g1", "from": NOW - 500, "to": NOW - 100}).to_string();
+    let mut first = work_of(&by_hand);
+    desk.process(&first).await.expect("done");
+    desk.process(&first).await.expect("done");
+    assert_eq!(desk.queue.sent().len(), 1, "a retry of the same message");
+    first.sent_at = jiff::Timestamp::from_second(NOW + 60).expect("a time");
+    desk.process(&first).await.expect("done");
+    assert_eq!(desk.queue.sent().len(), 2, "another message is another run");
+}
+
+#[tokio::test]
+async fn waiting_decisions_are_looked_at_often_at_first_and_then_seldom() {
+    let place = WaitingPlace::before(jiff::Timestamp::from_second(NOW).expect("a time"));
+    let due: Vec<i64> = (0..14)
+        .filter(|day| {
+            crate::reconcile::is_due(&place, jiff::Timestamp::from_second(NOW + day * 86_400 + 60).expect("a time"))
+        })
+        .collect();
+    assert_eq!(due, [0, 1, 2, 4, 7, 10, 13]);
 }
 
 #[tokio::test]
@@ -172,7 +205,7 @@ async fn many_waiting_decisions_are_looked_at_in_several_jobs() {
 #[tokio::test]
 async fn job_that_says_nonsense_is_buried_with_what_it_should_say() {
     let desk = Desk::new();
-    for nonsense in [json!({"grant_id": "g1", "from": "yesterday"}), json!({"grant_id": ""})] {
+    for nonsense in [json!({"grant_id": "g1", "from": "yesterday"}), json!({"grant_id": ""}), json!({})] {
         let failure = desk.process(&work_of(&job(nonsense).to_string())).await.expect_err("nonsense");
         assert!(matches!(&failure, Failure::Permanent { class: "body.unreadable", .. }), "{failure:?}");
     }
