@@ -1,6 +1,6 @@
 //! `benchmark`: measures the release binary of `webhook-ingress` beside a function that does nothing and one that
 //! only forwards the body to SQS, all on the same local Runtime API and the same stand-ins of AWS, in one run.
-//! Run it after `sam build`: `cargo run --release -p crm-autopilot-benchmark --bin benchmark`.
+//! Run it after `sam build`: `cargo run --release -p crm-autopilot-benchmark --no-default-features --bin benchmark`.
 
 mod contender;
 mod measurement;
@@ -8,6 +8,7 @@ mod notification;
 mod profile;
 mod report;
 mod runtime_api;
+mod spread;
 mod stub_aws;
 
 use std::{

@@ -45,6 +45,8 @@ pub fn build(binaries: &[&'static str]) -> Result<Vec<PathBuf>, BuildError> {
         "--release",
         "--package",
         env!("CARGO_PKG_NAME"),
+        // What the other benchmark links would build their dependencies with other features than ingress's.
+        "--no-default-features",
         "--message-format=json-render-diagnostics",
     ]);
     for binary in binaries {

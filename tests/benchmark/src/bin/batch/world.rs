@@ -1,0 +1,225 @@
+//! One run of a scenario: a CRM that knows everybody, a Nylas that holds the mails, clients without a connection yet,
+//! and AWS in memory. Only the handling of the mails is timed, and it counts only if it came out right:
+//! every mail decided as logged, every call a success, and exactly the expected activities in the CRM.
+
+use std::{
+    error::Error,
+    slice,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use email_activity::{EmailActivity, FUNCTION, NeverLogged, Ports, Provision, Settings};
+use sandbox::stand_ins::{self, CrmContact, Grant};
+use secrecy::SecretString;
+use serde_json::Value;
+use shared::{
+    configuration::parse_base_url,
+    crm::{FindContacts as _, IdempotencyKey, LogEmail as _, rest::RestCrm},
+    domain::{
+        address::CompanyDomains,
+        decision::{Decision, Outcome},
+        never_log::NeverLog,
+        own_mail::LoopId,
+    },
+    engine::{
+        Clock, Deadline, Engine, RetryPolicy, StoreError,
+        testing::{MemoryBodies, MemoryLeases, MemoryLinks, MemoryQueue},
+    },
+    http::{ApiClient, ApiSettings, Credential, http_client},
+    nylas::Nylas,
+};
+
+use crate::{
+    mail::{self, COLLEAGUE, COMPANY_DOMAIN, GRANT, Mail, Outsider},
+    scenario::{Handler, Scenario},
+};
+
+/// Longer than any scenario takes, so that nothing is cut off.
+const TIME_LIMIT: Duration = Duration::from_mins(5);
+
+/// What each stand-in waits before it does anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// The CRM.
+    pub crm: Duration,
+    /// Nylas.
+    pub nylas: Duration,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// From handing the batch over to its answer.
+    pub took: Duration,
+    /// How often the CRM was called.
+    pub calls: usize,
+}
+
+/// The ports of email-activity: its real clients, and AWS in memory.
+struct InMemory;
+
+impl Ports for InMemory {
+    type Crm = RestCrm;
+    type Nylas = Nylas;
+    type Links = MemoryLinks;
+    type Decisions = MemoryLeases;
+    type Queue = MemoryQueue;
+    type NeverLog = EmptyNeverLog;
+}
+
+/// A never-log list without entries.
+#[derive(Default)]
+struct EmptyNeverLog(Arc<NeverLog>);
+
+impl NeverLogged for EmptyNeverLog {
+    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// The outside of one run.
+pub struct World {
+    crm: stand_ins::RestCrm,
+    nylas: stand_ins::Nylas,
+}
+
+impl World {
+    /// A world in which the CRM knows everybody who is on the scenario's mails.
+    pub fn of(scenario: &Scenario, latency: Latency) -> Result<Self, Box<dyn Error>> {
+        let crm = stand_ins::RestCrm::start()?;
+        let mut known: Vec<&Outsider> = Vec::new();
+        for outsider in scenario.mails.iter().flat_map(|mail| &mail.outsiders) {
+            if !known.contains(&outsider) {
+                known.push(outsider);
+                crm.add_contact(CrmContact::new(&outsider.contact_id(), &outsider.address()));
+            }
+        }
+        let grant = Grant::google(GRANT, COLLEAGUE);
+        let grant = scenario.mails.iter().fold(grant, |grant, mail| grant.with_message(mail.at_nylas()));
+        let nylas = stand_ins::Nylas::builder().grant(grant).start()?;
+        crm.faults().set_latency(latency.crm);
+        nylas.faults().set_latency(latency.nylas);
+        Ok(Self { crm, nylas })
+    }
+
+    #[cfg(test)]
+    pub fn crm(&self) -> &stand_ins::RestCrm {
+        &self.crm
+    }
+
+    /// Has the mails handled and checks what became of them.
+    pub async fn run(&self, scenario: &Scenario) -> Result<Run, Box<dyn Error>> {
+        let http = http_client()?;
+        let client = |name, base_url: &str, key: &str| {
+            let settings = ApiSettings {
+                name,
+                base_url: parse_base_url(base_url)?,
+                credential: Credential::Fixed(SecretString::from(key)),
+                credential_parameter: "none: this is a benchmark",
+                calls_per_second: None,
+            };
+            Ok::<_, Box<dyn Error>>(ApiClient::new(http.clone(), settings))
+        };
+        let crm = RestCrm::new(client("the CRM", &self.crm.base_url(), self.crm.api_key())?);
+        let took = match scenario.handler {
+            Handler::EmailActivity => {
+                let nylas = Nylas::new(client("Nylas", &self.nylas.base_url(), self.nylas.api_key())?);
+                handled_by_email_activity(&scenario.mails, &crm, &nylas).await?
+            }
+            Handler::PlainLoop => handled_by_a_plain_loop(&scenario.mails, &crm).await?,
+        };
+        self.check(&scenario.mails)?;
+        Ok(Run { took, calls: self.crm.calls().all().len() })
+    }
+
+    /// Whether the CRM holds what it should and refused nothing on the way.
+    fn check(&self, mails: &[Mail]) -> Result<(), String> {
+        let calls = self.crm.calls().all().into_iter().chain(self.nylas.calls().all());
+        for call in calls {
+            if !call.status.is_some_and(|status| (200..300).contains(&status)) {
+                return Err(format!("{} {} was answered {:?}", call.method, call.path, call.status));
+            }
+        }
+        let activities = self.crm.activities();
+        for mail in mails {
+            let contact_ids: Value = mail.outsiders.iter().map(Outsider::contact_id).collect();
+            let found: Vec<_> =
+                activities.iter().filter(|activity| activity.body["external_message_id"] == mail.id()).collect();
+            match found.as_slice() {
+                [activity] if activity.body["contact_ids"] == contact_ids => {}
+                [activity] => {
+                    return Err(format!("{} has the contacts {}", mail.id(), activity.body["contact_ids"]));
+                }
+                found => return Err(format!("{} has {} activities in the CRM", mail.id(), found.len())),
+            }
+        }
+        if activities.len() != mails.len() {
+            return Err(format!("{} mails have become {} activities in the CRM", mails.len(), activities.len()));
+        }
+        Ok(())
+    }
+}
+
+/// The time that email-activity takes, as an instance that has just started.
+async fn handled_by_email_activity(mails: &[Mail], crm: &RestCrm, nylas: &Nylas) -> Result<Duration, Box<dyn Error>> {
+    let engine = Engine {
+        function: FUNCTION,
+        leases: MemoryLeases::default(),
+        queue: MemoryQueue::default(),
+        bodies: MemoryBodies::default(),
+        retry: RetryPolicy::default(),
+        clock: Clock::system(),
+    };
+    let (links, never_log) = (MemoryLinks::default(), EmptyNeverLog::default());
+    let ports: Provision<'_, InMemory> = Provision {
+        crm: Some(crm),
+        nylas,
+        links: &links,
+        decisions: &engine.leases,
+        queue: &engine.queue,
+        never_log: &never_log,
+        clock: Clock::system(),
+    };
+    let settings =
+        Settings { company_domains: CompanyDomains::parse([COMPANY_DOMAIN])?, loop_id: LoopId::of_stack("benchmark") };
+    let rules = EmailActivity::with(ports, settings);
+    let event = mail::batch(mails)?;
+
+    let begun = Instant::now();
+    let batch = rules.for_batch();
+    let response = Box::pin(engine.run(event, Deadline::after(TIME_LIMIT), &batch)).await?;
+    let took = begun.elapsed();
+
+    let decisions: Vec<Option<Decision>> =
+        engine.leases.records().into_values().map(|record| record.decision).collect();
+    let logged = |decision: &&Option<Decision>| decision.as_ref().is_some_and(|one| one.outcome == Outcome::Logged);
+    if let Some(other) = decisions.iter().find(|decision| !logged(decision)) {
+        let other = other.as_ref().map_or_else(|| "undecided".to_owned(), ToString::to_string);
+        return Err(format!("a mail is not logged: {other}").into());
+    }
+    if decisions.len() != mails.len() || !response.batch_item_failures.is_empty() {
+        let returned = response.batch_item_failures.len();
+        return Err(format!("of {} mails {} were decided, {returned} go back", mails.len(), decisions.len()).into());
+    }
+    Ok(took)
+}
+
+/// The time that the usual recipe takes. It gets what only email-activity has to find out: which addresses are
+/// outsiders'. It asks Nylas nothing.
+async fn handled_by_a_plain_loop(mails: &[Mail], crm: &RestCrm) -> Result<Duration, Box<dyn Error>> {
+    let read = mails.iter().map(Mail::read).collect::<Result<Vec<_>, _>>()?;
+    let deadline = Deadline::after(TIME_LIMIT);
+
+    let begun = Instant::now();
+    for (message, addresses) in read {
+        let mut contact_ids = Vec::new();
+        for address in &addresses {
+            let found = crm.find_contacts(slice::from_ref(address), deadline).await?;
+            contact_ids.extend(found.into_values().flatten().map(|contact| contact.id));
+        }
+        let key = IdempotencyKey::new(format!("usual-loop-{}", message.id));
+        crm.log_email(&mail::activity(message, &addresses, contact_ids), &key, deadline).await?;
+    }
+    Ok(begun.elapsed())
+}
