@@ -116,9 +116,21 @@ fn decided_by_the_recipe(mail: &Labelled) -> Expected {
     if people.clone().count() > 0 && people.clone().all(internal) {
         return Expected { dropped: Some("internal".to_owned()), ..none };
     }
-    let class = if ["noreply", "no-reply", "donotreply", "mailer-daemon"].iter().any(|part| sender.contains(part)) {
+    let no_reply = [
+        "noreply",
+        "no-reply",
+        "no_reply",
+        "donotreply",
+        "do-not-reply",
+        "mailer-daemon",
+        "postmaster",
+        "notifications@",
+        "alerts@",
+    ];
+    let absence = ["out of office", "automatic reply", "auto-reply", "autoreply", "auto reply"];
+    let class = if no_reply.iter().any(|part| sender.contains(part)) {
         "notification"
-    } else if ["out of office", "automatic reply", "auto-reply"].iter().any(|part| subject.contains(part)) {
+    } else if absence.iter().any(|part| subject.contains(part)) {
         "out_of_office"
     } else if subject.contains("unsubscribe") {
         "list"
