@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 
+use super::event::Event;
 use super::mailboxes::{Folder, Grant};
 use super::message::Message;
 use crate::domain::failure::Failure;
@@ -112,7 +113,24 @@ pub struct Received {
     pub before: i64,
 }
 
-/// The most mails that one page holds (Nylas API reference, `limit`).
+/// Which events of a calendar are listed. What is not given does not narrow the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventFilter<'a> {
+    /// Ending after this, in Unix seconds. iCloud takes no span longer than six months.
+    pub start: Option<i64>,
+    /// Beginning before this, in Unix seconds.
+    pub end: Option<i64>,
+    /// Changed after this, in Unix seconds. Google, Microsoft and EWS alone know when events changed.
+    pub updated_after: Option<i64>,
+    /// Occurrences of this series.
+    pub master_event_id: Option<&'a str>,
+    /// With this iCalendar UID; Nylas takes no other filter beside it.
+    pub ical_uid: Option<&'a str>,
+    /// Cancelled ones too.
+    pub show_cancelled: bool,
+}
+
+/// The most mails, folders or events that one page holds (Nylas API reference, `limit`).
 const LARGEST_PAGE: &str = "200";
 
 impl Nylas {
@@ -161,6 +179,53 @@ impl Nylas {
             .request(Method::GET, &["v3", "grants", grant.as_str(), "messages"], "list of messages")
             .query(&query)
             .read::<Answer<Option<Vec<MessageId>>>>(deadline)
+            .await;
+        let answer = self.of_grant(grant, answer, deadline).await?;
+        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
+    }
+
+    /// One event; none if it is no longer there. Nylas asks for the calendar although the id is enough; `primary` does
+    /// for every provider but iCloud.
+    pub async fn event(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Event>, NylasError> {
+        let answer = self
+            .0
+            .request(Method::GET, &["v3", "grants", grant.as_str(), "events", id], "event")
+            .query(&[("calendar_id", calendar)])
+            .read::<Answer<Event>>(deadline)
+            .await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// A page of a calendar's events.
+    pub async fn events(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        wanted: &EventFilter<'_>,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Event>, NylasError> {
+        let number = |value: Option<i64>| value.map(|value| value.to_string());
+        let (start, end, updated_after) = (number(wanted.start), number(wanted.end), number(wanted.updated_after));
+        let mut query = vec![("calendar_id", calendar), ("limit", LARGEST_PAGE)];
+        query.extend(start.as_deref().map(|start| ("start", start)));
+        query.extend(end.as_deref().map(|end| ("end", end)));
+        query.extend(updated_after.as_deref().map(|after| ("updated_after", after)));
+        query.extend(wanted.master_event_id.map(|master| ("master_event_id", master)));
+        query.extend(wanted.ical_uid.map(|uid| ("ical_uid", uid)));
+        query.extend(wanted.show_cancelled.then_some(("show_cancelled", "true")));
+        query.extend(page_token.map(|token| ("page_token", token)));
+        let answer = self
+            .0
+            .request(Method::GET, &["v3", "grants", grant.as_str(), "events"], "list of events")
+            .query(&query)
+            .read::<Answer<Option<Vec<Event>>>>(deadline)
             .await;
         let answer = self.of_grant(grant, answer, deadline).await?;
         Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
@@ -330,6 +395,43 @@ mod tests {
         assert_eq!(folders("gone").await, NylasError::GrantExpired("gone".to_owned()));
         assert_eq!(folders("scope").await, NylasError::ScopeMissing("scope".to_owned()));
         assert!(matches!(folders("valid").await, NylasError::Call(CallError::Unauthorized { status: 401, .. })));
+    }
+
+    #[tokio::test]
+    async fn event_is_asked_for_by_its_encoded_id_with_its_calendar_and_one_that_is_gone_is_an_answer() {
+        let server = MockServer::start().await;
+        Mock::given(path("/v3/grants/g/events/a%2Fb=="))
+            .and(query_param("calendar_id", "primary"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({"data": {"id": "a/b==", "title": "Pilot"}})))
+            .mount(&server)
+            .await;
+        Mock::given(path("/v3/grants/g/events/gone")).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+        let (nylas, grant) = (nylas(&server), GrantId::parse("g").expect("a grant"));
+        let event = nylas.event(&grant, "primary", "a/b==", soon()).await.expect("an answer").expect("an event");
+        assert_eq!(event.title.as_deref(), Some("Pilot"));
+        assert_eq!(nylas.event(&grant, "primary", "gone", soon()).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn page_of_events_asks_only_for_what_narrows_it() {
+        let server = MockServer::start().await;
+        let answer = json!({"data": [{"id": "e1"}], "next_cursor": "c2"});
+        Mock::given(path("/v3/grants/g/events"))
+            .and(query_param("calendar_id", "primary"))
+            .and(query_param("start", "100"))
+            .and(query_param("updated_after", "50"))
+            .and(query_param("show_cancelled", "true"))
+            .and(query_param("page_token", "c1"))
+            .and(wiremock::matchers::query_param_is_missing("end"))
+            .and(wiremock::matchers::query_param_is_missing("ical_uid"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+            .mount(&server)
+            .await;
+        let wanted =
+            EventFilter { start: Some(100), updated_after: Some(50), show_cancelled: true, ..EventFilter::default() };
+        let grant = GrantId::parse("g").expect("a grant");
+        let page = nylas(&server).events(&grant, "primary", &wanted, Some("c1"), soon()).await.expect("a page");
+        assert_eq!((page.items[0].id.as_str(), page.next.as_deref()), ("e1", Some("c2")));
     }
 
     #[tokio::test]

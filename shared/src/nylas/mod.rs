@@ -6,4 +6,4 @@ pub mod mailboxes;
 pub mod message;
 mod time;
 
-pub use client::{FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
+pub use client::{EventFilter, FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};

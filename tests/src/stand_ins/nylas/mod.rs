@@ -1,5 +1,7 @@
-//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders and messages, with paging,
+//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages and events, with paging,
 //! field selection, compressed answers, and the error bodies of the original.
+
+mod events;
 
 use std::{
     cmp::Reverse,
@@ -63,6 +65,9 @@ pub struct Grant {
     /// Message objects with all they have; `headers`, `tracking_options` and `raw_mime` are shown only on request.
     #[serde(default)]
     pub messages: Vec<Value>,
+    /// Event objects with all they have.
+    #[serde(default)]
+    pub events: Vec<Value>,
 }
 
 fn valid() -> String {
@@ -96,6 +101,7 @@ impl Grant {
             grant_status: valid(),
             folders: Vec::new(),
             messages: Vec::new(),
+            events: Vec::new(),
         };
         grant.fill_folders();
         grant
@@ -340,6 +346,8 @@ impl NylasBuilder {
             .route("/v3/grants/{grant}/folders", get(list_folders))
             .route("/v3/grants/{grant}/messages", get(list_messages))
             .route("/v3/grants/{grant}/messages/{message}", get(find_message))
+            .route("/v3/grants/{grant}/events", get(events::list))
+            .route("/v3/grants/{grant}/events/{event}", get(events::find))
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|| async {
                 ApiError::new(405, "invalid_request_error", "the path does not take this method")
@@ -410,6 +418,28 @@ impl Nylas {
             grant.messages.push(message);
             Ok(())
         })
+    }
+
+    /// Puts an event into a grant's calendars, in place of one with the same id.
+    pub fn put_event(&self, grant_id: &str, event: Value) -> Result<()> {
+        self.api.locked(|grants| {
+            let grant = grants
+                .iter_mut()
+                .find(|grant| grant.id == grant_id)
+                .ok_or_else(|| StandInError::UnknownGrant(grant_id.to_owned()))?;
+            grant.events.retain(|known| known["id"] != event["id"]);
+            grant.events.push(event);
+            Ok(())
+        })
+    }
+
+    /// Takes an event out of a grant's calendars.
+    pub fn remove_event(&self, grant_id: &str, event_id: &str) {
+        self.api.locked(|grants| {
+            for grant in grants.iter_mut().filter(|grant| grant.id == grant_id) {
+                grant.events.retain(|event| event["id"] != event_id);
+            }
+        });
     }
 
     /// Puts a text in place of another in the headers of every message.

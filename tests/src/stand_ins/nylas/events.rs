@@ -1,0 +1,235 @@
+//! Calendar events of the Nylas stand-in: one and lists, with the filters, the paging and the refusals of the original.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path as UrlPath, State},
+    response::Response,
+};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::{Api, ApiError, Asked, Grant, Parameters, Query, page_body};
+
+const EVENTS_LIMIT: (usize, usize) = (50, 200);
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// The longest span that iCloud lists, in seconds: six months.
+const ICLOUD_SPAN: i64 = 184 * DAY;
+
+type Answered = std::result::Result<Response, ApiError>;
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    UrlPath(grant): UrlPath<String>,
+    Query(query): Parameters,
+) -> Answered {
+    let known = [
+        "calendar_id",
+        "start",
+        "end",
+        "limit",
+        "page_token",
+        "updated_after",
+        "updated_before",
+        "show_cancelled",
+        "master_event_id",
+        "ical_uid",
+        "title",
+        "busy",
+        "select",
+    ];
+    let filters = ["start", "end", "updated_after", "updated_before", "master_event_id", "title", "busy"];
+    let asked = Asked::check(query, &known)?;
+    let grant = api.grant(&grant)?;
+    let calendar = calendar_of(&asked, &grant)?;
+    if asked.text("ical_uid").is_some() && filters.iter().any(|filter| asked.text(filter).is_some()) {
+        return Err(ApiError::invalid("ical_uid takes no other filter beside it"));
+    }
+    let by_change = ["updated_after", "updated_before"].iter().any(|filter| asked.text(filter).is_some());
+    if by_change && !matches!(grant.provider.as_str(), "google" | "microsoft" | "ews") {
+        return Err(ApiError::invalid(format!("{} does not tell when events changed", grant.provider)));
+    }
+    let (start, end) = (asked.number("start")?, asked.number("end")?);
+    if grant.provider == "icloud" && start.zip(end).is_none_or(|(start, end)| end - start > ICLOUD_SPAN) {
+        return Err(ApiError::invalid("iCloud takes a span of no more than six months"));
+    }
+    let (after, before) = (asked.number("updated_after")?, asked.number("updated_before")?);
+    let show_cancelled = asked.text("show_cancelled") == Some("true");
+    let mut found: Vec<Value> = grant
+        .events
+        .iter()
+        .filter(|event| {
+            let span = span_of(&event["when"]);
+            let changed = event["updated_at"].as_i64().unwrap_or_default();
+            let is = |name: &str, key: &str| asked.text(name).is_none_or(|wanted| event[key] == wanted);
+            is_in(event, calendar, &grant)
+                && (show_cancelled || event["status"] != "cancelled")
+                && start.is_none_or(|start| span.is_some_and(|(_, ends)| ends > start))
+                && end.is_none_or(|end| span.is_some_and(|(begins, _)| begins < end))
+                && after.is_none_or(|after| changed > after)
+                && before.is_none_or(|before| changed < before)
+                && is("master_event_id", "master_event_id")
+                && is("ical_uid", "ical_uid")
+                && is("title", "title")
+        })
+        .cloned()
+        .collect();
+    found.sort_by_key(|event| span_of(&event["when"]).map(|(begins, _)| begins));
+    let (page, cursor) = asked.page(found, EVENTS_LIMIT, api.largest_page)?;
+    let shown = page.iter().map(|event| asked.show(event)).collect::<std::result::Result<_, _>>()?;
+    Ok(api.success(page_body(shown, cursor)))
+}
+
+pub(super) async fn find(
+    State(api): State<Arc<Api>>,
+    UrlPath((grant, id)): UrlPath<(String, String)>,
+    Query(query): Parameters,
+) -> Answered {
+    let asked = Asked::check(query, &["calendar_id", "select"])?;
+    let grant = api.grant(&grant)?;
+    let calendar = calendar_of(&asked, &grant)?;
+    let event = grant.events.iter().find(|event| event["id"] == id.as_str() && is_in(event, calendar, &grant));
+    let shown = asked.show(event.ok_or_else(ApiError::not_found)?)?;
+    Ok(api.success(Map::from_iter([("data".to_owned(), shown)])))
+}
+
+fn calendar_of<'a>(asked: &'a Asked, grant: &Grant) -> std::result::Result<&'a str, ApiError> {
+    match asked.text("calendar_id") {
+        None => Err(ApiError::invalid("calendar_id is required")),
+        Some("primary") if grant.provider == "icloud" => Err(ApiError::invalid("iCloud has no primary calendar")),
+        Some(calendar) => Ok(calendar),
+    }
+}
+
+/// `primary` is the calendar that bears the account's address; Microsoft looks at the event's id alone.
+fn is_in(event: &Value, calendar: &str, grant: &Grant) -> bool {
+    let own = event["calendar_id"].as_str().unwrap_or("primary");
+    let is_primary = |name: &str| name == "primary" || name.eq_ignore_ascii_case(&grant.email);
+    grant.provider == "microsoft" || own == calendar || is_primary(own) && is_primary(calendar)
+}
+
+/// When an event begins and ends, in Unix seconds; whole days as in UTC.
+fn span_of(when: &Value) -> Option<(i64, i64)> {
+    let day = |name: &str| {
+        let date: Date = when[name].as_str()?.parse().ok()?;
+        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+    };
+    let time = |name: &str| when[name].as_i64();
+    time("start_time")
+        .map(|start| (start, time("end_time").unwrap_or(start)))
+        .or_else(|| time("time").map(|time| (time, time)))
+        .or_else(|| day("start_date").map(|first| (first, day("end_date").unwrap_or(first) + DAY)))
+        .or_else(|| day("date").map(|date| (date, date + DAY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Nylas;
+    use super::*;
+    use serde_json::json;
+
+    async fn get(nylas: &Nylas, path: &str) -> (u16, Value) {
+        let answer = reqwest::Client::new()
+            .get(format!("{}{path}", nylas.base_url()))
+            .bearer_auth(nylas.api_key())
+            .send()
+            .await
+            .expect("the stand-in answers");
+        (answer.status().as_u16(), answer.json().await.expect("a JSON body"))
+    }
+
+    fn event(id: &str, start: i64, fields: Value) -> Value {
+        let mut event = json!({
+            "id": id, "calendar_id": "primary", "object": "event", "title": id, "status": "confirmed",
+            "when": {"object": "timespan", "start_time": start, "end_time": start + 1800}, "updated_at": start - 100,
+        });
+        let (Some(object), Value::Object(fields)) = (event.as_object_mut(), fields) else { panic!("objects") };
+        object.extend(fields);
+        event
+    }
+
+    fn nylas() -> Nylas {
+        let nylas = Nylas::builder()
+            .grant(Grant::google("g", "ines.duarte@northwind.example"))
+            .grant(Grant { provider: "icloud".to_owned(), ..Grant::imap("i", "mei.lin@northwind.example") })
+            .start()
+            .expect("a free port exists");
+        for (id, start, fields) in [
+            ("e1", 1000, json!({})),
+            ("e2", 5000, json!({"master_event_id": "m", "ical_uid": "u"})),
+            ("e3", 9000, json!({"status": "cancelled"})),
+            (
+                "e4",
+                20_000,
+                json!({"when": {"object": "datespan", "start_date": "1970-01-02", "end_date": "1970-01-03"}}),
+            ),
+            ("e5", 1000, json!({"calendar_id": "team"})),
+        ] {
+            nylas.put_event("g", event(id, start, fields)).expect("the grant is connected");
+        }
+        nylas
+    }
+
+    async fn ids(nylas: &Nylas, query: &str) -> Vec<String> {
+        let (status, body) = get(nylas, &format!("/v3/grants/g/events?{query}")).await;
+        assert_eq!(status, 200, "{query}: {body}");
+        body["data"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|event| event["id"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn events_are_listed_by_calendar_span_change_series_and_uid() {
+        let nylas = nylas();
+        assert_eq!(ids(&nylas, "calendar_id=primary").await, ["e1", "e2", "e4"]);
+        assert_eq!(ids(&nylas, "calendar_id=ines.duarte@northwind.example&show_cancelled=true").await.len(), 4);
+        assert_eq!(ids(&nylas, "calendar_id=team").await, ["e5"]);
+        assert_eq!(ids(&nylas, "calendar_id=primary&start=3000&end=80000").await, ["e2"]);
+        assert_eq!(ids(&nylas, "calendar_id=primary&start=200000").await, ["e4"], "the last day belongs to it");
+        assert_eq!(ids(&nylas, "calendar_id=primary&updated_after=4000").await, ["e2", "e4"]);
+        assert_eq!(ids(&nylas, "calendar_id=primary&master_event_id=m").await, ["e2"]);
+        assert_eq!(ids(&nylas, "calendar_id=primary&ical_uid=u").await, ["e2"]);
+    }
+
+    #[tokio::test]
+    async fn list_is_paged_by_its_cursor() {
+        let nylas = nylas();
+        let (_, first) = get(&nylas, "/v3/grants/g/events?calendar_id=primary&limit=2").await;
+        let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
+        assert_eq!(ids(&nylas, &format!("calendar_id=primary&limit=2&page_token={cursor}")).await, ["e4"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_original_refuses_is_refused() {
+        let nylas = nylas();
+        for (grant, query) in [
+            ("g", ""),
+            ("g", "calendar_id=primary&ical_uid=u&start=1"),
+            ("g", "calendar_id=primary&limit=201"),
+            ("g", "calendar_id=primary&colour=red"),
+            ("i", "calendar_id=primary&start=0&end=10"),
+            ("i", "calendar_id=home&start=0"),
+            ("i", "calendar_id=home&start=0&end=20000000"),
+            ("i", "calendar_id=home&start=0&end=10&updated_after=1"),
+        ] {
+            assert_eq!(get(&nylas, &format!("/v3/grants/{grant}/events?{query}")).await.0, 400, "{grant} {query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_event_is_found_in_its_calendar_and_gone_once_removed() {
+        let nylas = nylas();
+        let status = async |path: &str| get(&nylas, path).await.0;
+        assert_eq!(status("/v3/grants/g/events/e1?calendar_id=primary").await, 200);
+        assert_eq!(status("/v3/grants/g/events/e1?calendar_id=team").await, 404);
+        assert_eq!(status("/v3/grants/g/events/e1").await, 400);
+        nylas.remove_event("g", "e1");
+        assert_eq!(status("/v3/grants/g/events/e1?calendar_id=primary").await, 404);
+    }
+}
