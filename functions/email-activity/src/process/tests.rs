@@ -404,7 +404,8 @@ async fn copies_in_three_mailboxes_are_one_activity_by_the_message_id_that_is_fe
 #[tokio::test]
 async fn headers_are_fetched_only_after_somebody_is_known_and_may_turn_the_decision() {
     let desk = Desk::new();
-    let headers = json!([{"name": "Auto-submitted", "value": "auto-replied"}]);
+    let headers =
+        json!([{"name": "Message-ID", "value": "<a@b>"}, {"name": "Auto-submitted", "value": "auto-replied"}]);
     desk.nylas.holds("g1", mail_with(json!({"headers": headers})));
     let stranger = mail_with(json!({"from": [{"email": "who@else.example"}]}));
     assert_eq!(desk.decide("n1", "message.created", &stranger).await.reason, "no known contact");
