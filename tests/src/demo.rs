@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::local_engine::{LocalEngine, Stack, project_root};
 use crate::samples::{Sample, read_folder};
-use crate::stack_view::DecisionRecord;
+use crate::stack_view::{DecisionRecord, StackView};
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::{Fault, FaultRule};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
@@ -59,12 +59,17 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
 /// Puts the sample of a reconciliation into the queue and waits for what it finds.
 async fn reconcile(world: &World) -> Result<DecisionRecord, WorldError> {
     for job in read_folder(&project_root().join("events/email-activity"))?.into_iter().filter(Sample::is_job) {
-        let body = job.text();
-        let deduplication_id = shared::domain::digest::sha256_hex(&[body.as_bytes()]);
-        world.view.put(world.stack.queue_url("EmailActivity")?, &body, "reconcile", &deduplication_id).await?;
+        put_job(&world.view, &world.stack, &job).await?;
     }
     let is_found = |record: &DecisionRecord| record.notification_id.starts_with("reconcile:") && record.state == "done";
     Ok(world.view.first_decision("the reconciliation found the mail that was missed", PATIENCE, is_found).await?)
+}
+
+/// Puts a job into the queue that it is for, as a person would.
+pub async fn put_job(view: &StackView, stack: &Stack, job: &Sample) -> Result<(), WorldError> {
+    let body = job.text();
+    let deduplication_id = shared::domain::digest::sha256_hex(&[body.as_bytes()]);
+    Ok(view.put(stack.queue_url("EmailActivity")?, &body, "reconcile", &deduplication_id).await?)
 }
 
 /// Sends one sample to the stack, signed with the given secrets, and answers the status.
@@ -144,7 +149,9 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>, m
     table
 }
 
-fn why(record: &DecisionRecord) -> String {
+/// Why it was decided so, in a line.
+#[must_use]
+pub fn why(record: &DecisionRecord) -> String {
     let fact = |name: &str| record.facts.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
     let mut why = record.reason.clone();
     for name in ["evidence", "entry", "direction", "contact_ids", "deal_id"] {

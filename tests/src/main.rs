@@ -9,6 +9,7 @@ use sandbox::local_engine::{
 };
 use sandbox::samples::{self, Sample};
 use sandbox::stack_view::StackView;
+use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
 use sandbox::world::{World, WorldError};
 use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::domain::never_log::NeverLog;
@@ -16,6 +17,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+/// The function that decides about mail.
+const EMAIL_ACTIVITY: &str = "email-activity";
+
+/// How long a mail that was sent may take to be decided, before that is told instead.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of the stack that is played with.
 const STACK: &str = "crm-autopilot";
@@ -167,6 +174,7 @@ fn tell(running: &LeftRunning) {
     for (name, value) in running.notes.iter().chain(&running.outputs) {
         say(&format!("  {name:<32} {value}"));
     }
+    say(&format!("  {:<32} Authorization: Bearer {DEFAULT_API_KEY}", "to ask the CRM"));
     say("Try: make send EVENT=events/email-activity/inbound-known-contact.json");
     say("End it with: make down");
 }
@@ -217,11 +225,22 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     let tools = Tools::find()?;
     let (stack, endpoint) = stack_of(&tools, aws).await?;
     let resources = tools.resources(&stack.name, endpoint.as_deref()).await?;
+    let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
     for sample in samples::read(&event).map_err(WorldError::from)? {
+        if sample.is_job() {
+            demo::put_job(&view, &stack, &sample).await?;
+            say(&format!("{}: put into the queue of email-activity; its log tells what came of it", sample.name));
+            continue;
+        }
         let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
         let arn = resources.get(logical).ok_or(CommandError::NoSecret)?;
         let secret = read_secret(endpoint.as_deref(), arn).await?;
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
+        let mail = sample.kind().filter(|kind| kind.starts_with("message.created")).and(sample.notification_id());
+        let before = match &mail {
+            Some(id) => view.record(EMAIL_ACTIVITY, id).await.map_err(WorldError::from)?,
+            None => None,
+        };
         let status = match &endpoint {
             Some(endpoint) => {
                 let engine = LocalEngine::attach(endpoint)?;
@@ -230,10 +249,33 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
         };
         say(&format!("{}: answered {status}", sample.name));
-        if let Some(id) = sample.notification_id() {
-            say(&format!("  notification {id}; what was decided stands in the table {}", stack.dedup_table()?));
+        if let Some(id) = mail.filter(|_| status == 200) {
+            tell_decision(&view, &stack, &id, before.is_some()).await?;
         }
     }
+    Ok(())
+}
+
+/// Waits until a mail is decided and tells how.
+async fn tell_decision(view: &StackView, stack: &Stack, id: &str, was_sent_before: bool) -> Result<(), CommandError> {
+    if was_sent_before {
+        say("  a notification with this id came before: it is a duplicate, and what was decided then stands");
+    }
+    let begun = Instant::now();
+    loop {
+        let record = view.record(EMAIL_ACTIVITY, id).await.map_err(WorldError::from)?;
+        if let Some(record) = record.filter(|record| record.state == "done") {
+            say(&format!("  {}: {}", record.outcome, demo::why(&record)));
+            break;
+        }
+        if begun.elapsed() > PATIENCE {
+            let patience = PATIENCE.as_secs();
+            say(&format!("  not decided within {patience} seconds: it is tried again, or is for another function"));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    say(&format!("  record {EMAIL_ACTIVITY}#{id} in the table {}", stack.dedup_table()?));
     Ok(())
 }
 
@@ -264,7 +306,8 @@ async fn never_log(path: &Path, aws: Option<String>) -> Result<(), CommandError>
     let (stack, endpoint) = stack_of(&Tools::find()?, aws).await?;
     let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
     view.put_archived(NEVER_LOG_KEY, text.into_bytes()).await.map_err(WorldError::from)?;
-    say(&format!("{} entries hold for {} within a quarter of a minute", list.len(), stack.name));
+    let entries = if list.len() == 1 { "1 entry holds".to_owned() } else { format!("{} entries hold", list.len()) };
+    say(&format!("{entries} for {} within a quarter of a minute", stack.name));
     Ok(())
 }
 

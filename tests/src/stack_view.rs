@@ -120,6 +120,14 @@ impl StackView {
         Ok(decisions)
     }
 
+    /// The record of one notification in one function, if there is one.
+    pub async fn record(&self, function: &str, notification_id: &str) -> Result<Option<DecisionRecord>, ViewError> {
+        let key = AttributeValue::S(format!("{function}#{notification_id}"));
+        let found = self.dynamodb.get_item().table_name(&self.dedup_table).key("pk", key).consistent_read(true);
+        let found = found.send().await.map_err(failed("reading the dedup table"))?;
+        Ok(found.item.as_ref().map(record_of))
+    }
+
     /// Waits until a notification has the decision that `is_it` asks for, and answers it.
     pub async fn decision(
         &self,

@@ -76,7 +76,7 @@ struct Job {
     /// From when, in Unix seconds; none for the watermark.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<i64>,
-    /// Until when, in Unix seconds; none for the time at which the job was sent.
+    /// Until when, in Unix seconds; none for the time at which the job was sent, which is also the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<i64>,
     /// True if the span begins where the last one ended, so that the watermark may move to its end.
@@ -91,6 +91,12 @@ struct Job {
 }
 
 impl Job {
+    /// Until when: a watermark in the future would hide what is missed until then.
+    fn end(&self, work: &Work) -> i64 {
+        let sent_at = work.sent_at.as_second();
+        self.to.map_or(sent_at, |to| to.min(sent_at))
+    }
+
     /// The same job with an id made of all that it says, as a message for the queue.
     fn into_message(self, group: &str) -> Result<OwnMessage, Failure> {
         let unreadable = |error: serde_json::Error| Failure::permanent("job.unwritable", error.to_string());
@@ -148,7 +154,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             let (valid, invalid): (Vec<_>, Vec<_>) = with_mail.partition(shared::nylas::mailboxes::Grant::is_valid);
             expired += invalid.len();
             queued += valid.len();
-            let to = Some(job.to.unwrap_or(work.sent_at.as_second()));
+            let to = Some(job.end(work));
             futures_util::stream::iter(valid)
                 .map(async |grant| {
                     let grant_id = Some(grant.id.clone());
@@ -165,7 +171,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// One page of a mailbox: what has no record yet goes into the queue.
     async fn list_mails(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
-        let to = job.to.unwrap_or(work.sent_at.as_second());
+        let to = job.end(work);
         let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
         let from = job.from.unwrap_or_else(|| match mark {
             Some(mark) => mark.as_second() - OVERLAP_HOURS * 3600,

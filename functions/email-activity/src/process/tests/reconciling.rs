@@ -105,6 +105,20 @@ async fn mail_without_a_record_goes_the_ordinary_way_page_by_page_and_seen_mail_
 }
 
 #[tokio::test]
+async fn watermark_never_moves_into_the_future_whatever_end_a_person_names() {
+    let desk = Desk::new();
+    let grant = GrantId::parse("g1").expect("a grant");
+    desk.run_to_the_end(&job(json!({"grant_id": "g1"}))).await;
+    desk.run_to_the_end(&job(json!({"grant_id": "g1", "from": NOW - 3600, "to": NOW + 432_000}))).await;
+    let mark = shared::engine::watermark::watermark(&desk.links, crate::FUNCTION, &grant).await.expect("a store");
+    assert_eq!(mark.map(jiff::Timestamp::as_second), Some(NOW));
+    desk.run(&job(json!({"to": NOW + 432_000, "except_grant_ids": ""}))).await;
+    let sent = desk.queue.sent();
+    let of_all: Value = serde_json::from_str(&sent.last().expect("a job").body).expect("JSON");
+    assert_eq!(of_all["to"], json!(NOW), "nor for all mailboxes");
+}
+
+#[tokio::test]
 async fn watermark_moves_to_the_end_of_what_was_looked_through_and_never_over_a_gap() {
     let desk = Desk::new();
     let grant = GrantId::parse("g1").expect("a grant");
