@@ -6,6 +6,8 @@ use html2text::render::TextDecorator;
 use regex::Regex;
 use std::sync::LazyLock;
 
+use crate::domain::pattern::pattern;
+
 /// The longest text that is read, in bytes. What is beyond it is cut: nobody reads that much in a CRM.
 pub const MOST_BYTES: usize = 256 * 1024;
 
@@ -22,10 +24,6 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
 /// Tags that begin a line by themselves. Where there are none, the line breaks are those of the text.
 static BLOCK: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)<(?:p|br|div|ul|ol|li|table|tr|h[1-6]|blockquote|pre|hr)(?:\s[^>]*)?/?>"));
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).unwrap_or_else(|error| unreachable!("a pattern of this module is wrong: {error}"))
-}
 
 /// The text of a description or a body.
 #[must_use]

@@ -188,6 +188,8 @@ pub enum Screening {
         external: Vec<EmailAddress>,
         /// How many more there are.
         not_looked_up: usize,
+        /// What wrote it, as far as what is at hand tells.
+        verdict: Verdict,
     },
 }
 
@@ -238,7 +240,7 @@ pub fn screen(
     }
     let not_looked_up = external.len().saturating_sub(MOST_LOOKUPS);
     external.truncate(MOST_LOOKUPS);
-    Screening::LookUp { external, not_looked_up }
+    Screening::LookUp { external, not_looked_up, verdict }
 }
 
 /// What shows that a file is an invitation, an answer to one or a cancellation (RFC 6047): a calendar object with a
@@ -302,11 +304,11 @@ pub fn sender_by_header(message: &Message) -> Option<Participant> {
 /// The writer of a mail that a group of the company has handed on under its own address, as Google Groups does for
 /// senders whose domain forbids to hand mail on under theirs (DMARC).
 #[must_use]
-pub fn writer_behind_the_group(message: &Message, company: Company<'_>) -> Option<EmailAddress> {
+pub fn writer_behind_the_group(message: &Message, people: &People, company: Company<'_>) -> Option<EmailAddress> {
     let pairs = message.header_pairs();
     let judge = Judge { company: company.domains, own: company.loop_id };
     // Anybody can write these headers; only a mail under an address of the company's own can have been handed on so.
-    let under_our_address = People::on(message).from.is_some_and(|from| company.domains.contains(&from));
+    let under_our_address = people.from.as_ref().is_some_and(|from| company.domains.contains(from));
     if !under_our_address || !judge.is_handed_on(Headers::Some(&pairs)) {
         return None;
     }
@@ -501,7 +503,8 @@ mod tests {
         let original = json!({"name": "X-Original-From", "value": "Dana <dana@acme.example>"});
         let writer = |from: &str, list: &str| {
             let headers = json!([{"name": "List-ID", "value": list}, original]);
-            writer_behind_the_group(&message(&json!({"from": [{"email": from}], "headers": headers})), company)
+            let message = message(&json!({"from": [{"email": from}], "headers": headers}));
+            writer_behind_the_group(&message, &People::on(&message), company)
         };
         let dana = EmailAddress::parse("dana@acme.example");
         assert_eq!(writer("sales@northwind.example", "<sales.northwind.example>"), dana);
@@ -543,7 +546,7 @@ mod tests {
     #[test]
     fn circular_has_its_first_twenty_addresses_looked_up_and_the_rest_counted() {
         let to: Vec<Value> = (0..60).map(|number| json!({"email": format!("p{number}@acme.example")})).collect();
-        let Screening::LookUp { external, not_looked_up } = screened(&json!({"to": to})) else { panic!("dropped") };
+        let Screening::LookUp { external, not_looked_up, .. } = screened(&json!({"to": to})) else { panic!("dropped") };
         assert_eq!((external.len(), not_looked_up), (20, 41));
         assert_eq!(external[0].as_str(), "dana@acme.example", "the sender first");
     }

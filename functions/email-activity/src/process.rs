@@ -227,12 +227,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if lacks_senders_address(&mail.message, &People::on(&mail.message)) {
             mail = self.with_sender(mail, work).await?;
         }
-        let (people, external, not_looked_up) = loop {
+        let (people, external, not_looked_up, verdict) = loop {
             let people = People::on(&mail.message);
             let company = self.rules.company();
             match screen(&mail.message, &people, mail.carried, mail.headers, company, &never_log) {
                 Screening::Dropped(decision) => return Ok(decision),
-                Screening::LookUp { external, not_looked_up } => break (people, external, not_looked_up),
+                Screening::LookUp { external, not_looked_up, verdict } => {
+                    break (people, external, not_looked_up, verdict);
+                }
                 Screening::Incomplete => {
                     let Some(whole) = self.whole(mail, work.deadline).await? else {
                         return Ok(Decision::skipped("no longer at Nylas").for_now());
@@ -259,7 +261,6 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let matched = match match_contacts(&external, people.from.as_ref(), &known) {
             Ok(matched) => matched,
             Err(NobodyKnown { unmatched }) => {
-                let verdict = class_of(&mail.message, &people, mail.headers, self.rules.company());
                 let waits_for =
                     if may_wait_for_a_contact(&mail.message, &verdict) { texts(&unmatched) } else { vec![] };
                 return Ok(Decision::skipped("no known contact")
@@ -271,7 +272,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let learned = self.learn(mail, &people, work).await?;
         // What was fetched may name people whom the notification did not.
         let mut people = People::on(&learned.mail.message);
-        if let Some(writer) = writer_behind_the_group(&learned.mail.message, self.rules.company()) {
+        if let Some(writer) = writer_behind_the_group(&learned.mail.message, &people, self.rules.company()) {
             people.from = Some(writer);
         }
         if let Some(decision) = dropped_by_the_never_log_list(&people, &never_log) {

@@ -143,6 +143,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             ));
         };
         let left_out: HashSet<&str> = left_out.split(',').map(str::trim).collect();
+        let to = Some(job.end(work));
         loop {
             let grants = self.rules.ports.nylas.grants(offset, work.deadline).await?;
             if grants.is_empty() {
@@ -154,7 +155,6 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             let (valid, invalid): (Vec<_>, Vec<_>) = with_mail.partition(shared::nylas::mailboxes::Grant::is_valid);
             expired += invalid.len();
             queued += valid.len();
-            let to = Some(job.end(work));
             futures_util::stream::iter(valid)
                 .map(async |grant| {
                     let grant_id = Some(grant.id.clone());

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{ContactsByAddress, CrmError, FindContacts};
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
-use crate::http::CallError;
 
 type Answer = Result<Arc<ContactsByAddress>, CrmError>;
 type Lookup<'a> = Shared<BoxFuture<'a, Answer>>;
@@ -47,10 +46,7 @@ impl<'a, C: FindContacts> BatchLookup<'a, C> {
                 }
                 Err(error) => {
                     self.forget(*number);
-                    // That the breaker is open says less than what opened it.
-                    if failed.as_ref().is_none_or(|failed| matches!(failed.0, CallError::BreakerOpen { .. })) {
-                        failed = Some(error);
-                    }
+                    failed = Some(CrmError::more_telling(failed, error));
                 }
             }
         }
@@ -89,6 +85,7 @@ impl<'a, C: FindContacts> BatchLookup<'a, C> {
 mod tests {
     use super::*;
     use crate::crm::Contact;
+    use crate::http::CallError;
     use std::time::Duration;
 
     #[derive(Default)]

@@ -10,12 +10,17 @@ use std::collections::HashMap;
 use super::{Contact, ContactsByAddress, Deal};
 use crate::domain::address::EmailAddress;
 
+/// What the CRM may know an address by: the address itself, then the mailbox behind a tagged one.
+fn known_as(address: &EmailAddress) -> impl Iterator<Item = EmailAddress> {
+    std::iter::once(address.clone()).chain(address.without_tag())
+}
+
 /// The addresses to ask the CRM for, each once: those given, and the mailboxes behind tagged ones.
 #[must_use]
 pub fn addresses_to_look_up<'a>(addresses: impl IntoIterator<Item = &'a EmailAddress>) -> Vec<EmailAddress> {
     let mut asked = Vec::new();
     for address in addresses {
-        for address in std::iter::once(address.clone()).chain(address.without_tag()) {
+        for address in known_as(address) {
             if !asked.contains(&address) {
                 asked.push(address);
             }
@@ -55,10 +60,7 @@ pub fn match_contacts(
     let mut unmatched = Vec::new();
     let mut writing: Option<&str> = None;
     for address in addresses {
-        let found = [Some(address.clone()), address.without_tag()]
-            .into_iter()
-            .flatten()
-            .find_map(|address| known.get(&address).filter(|contacts| !contacts.is_empty()));
+        let found = known_as(address).find_map(|address| known.get(&address).filter(|contacts| !contacts.is_empty()));
         let Some(found) = found else {
             unmatched.push(address.clone());
             continue;

@@ -35,6 +35,16 @@ pub const FAILURE_CLASSES: FailureClasses = FailureClasses {
 #[error(transparent)]
 pub struct CrmError(#[from] pub CallError);
 
+impl CrmError {
+    /// The one of several failures that says the most: that the breaker is open says less than what opened it.
+    fn more_telling(standing: Option<Self>, next: Self) -> Self {
+        match standing {
+            Some(standing) if !matches!(standing.0, CallError::BreakerOpen { .. }) => standing,
+            _ => next,
+        }
+    }
+}
+
 impl From<CrmError> for Failure {
     fn from(error: CrmError) -> Self {
         error.0.into_failure(&FAILURE_CLASSES)

@@ -51,12 +51,7 @@ impl FindContacts for RestCrm {
                 Ok(contacts) if contacts.is_empty() => {}
                 Ok(contacts) => found.push((address.clone(), contacts)),
                 Err(CrmError(CallError::Rejected { .. })) => found.push((address.clone(), Vec::new())),
-                // That the breaker is open says less than what opened it.
-                Err(error) => {
-                    if failed.as_ref().is_none_or(|failed| matches!(failed.0, CallError::BreakerOpen { .. })) {
-                        failed = Some(error);
-                    }
-                }
+                Err(error) => failed = Some(CrmError::more_telling(failed, error)),
             }
         }
         if let Some(error) = failed {

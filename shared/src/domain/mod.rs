@@ -14,5 +14,6 @@ pub mod mail_class;
 pub mod never_log;
 pub mod notification;
 pub mod own_mail;
+pub mod pattern;
 pub mod pointer;
 pub mod queue_message;

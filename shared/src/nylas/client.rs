@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::event::Event;
 use super::mailboxes::{Folder, Grant};
@@ -167,21 +168,12 @@ impl Nylas {
         deadline: Deadline,
     ) -> Result<Page<MessageId>, NylasError> {
         let (after, before) = (received.after.to_string(), received.before.to_string());
-        let mut query = vec![
+        let query = vec![
             ("received_after", after.as_str()),
             ("received_before", before.as_str()),
-            ("limit", LARGEST_PAGE),
             ("select", "id,thread_id,date"),
         ];
-        query.extend(page_token.map(|token| ("page_token", token)));
-        let answer = self
-            .0
-            .request(Method::GET, &["v3", "grants", grant.as_str(), "messages"], "list of messages")
-            .query(&query)
-            .read::<Answer<Option<Vec<MessageId>>>>(deadline)
-            .await;
-        let answer = self.of_grant(grant, answer, deadline).await?;
-        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
+        self.page(grant, ("messages", "list of messages"), query, page_token, deadline).await
     }
 
     /// One event; none if it is no longer there. Nylas asks for the calendar although the id is enough; `primary` does
@@ -213,41 +205,25 @@ impl Nylas {
     ) -> Result<Page<Event>, NylasError> {
         let number = |value: Option<i64>| value.map(|value| value.to_string());
         let (start, end, updated_after) = (number(wanted.start), number(wanted.end), number(wanted.updated_after));
-        let mut query = vec![("calendar_id", calendar), ("limit", LARGEST_PAGE)];
+        let mut query = vec![("calendar_id", calendar)];
         query.extend(start.as_deref().map(|start| ("start", start)));
         query.extend(end.as_deref().map(|end| ("end", end)));
         query.extend(updated_after.as_deref().map(|after| ("updated_after", after)));
         query.extend(wanted.master_event_id.map(|master| ("master_event_id", master)));
         query.extend(wanted.ical_uid.map(|uid| ("ical_uid", uid)));
         query.extend(wanted.show_cancelled.then_some(("show_cancelled", "true")));
-        query.extend(page_token.map(|token| ("page_token", token)));
-        let answer = self
-            .0
-            .request(Method::GET, &["v3", "grants", grant.as_str(), "events"], "list of events")
-            .query(&query)
-            .read::<Answer<Option<Vec<Event>>>>(deadline)
-            .await;
-        let answer = self.of_grant(grant, answer, deadline).await?;
-        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
+        self.page(grant, ("events", "list of events"), query, page_token, deadline).await
     }
 
     /// All folders of a grant; empty if it has none or cannot list them.
     pub async fn folders(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Folder>, NylasError> {
         let (mut folders, mut next) = (Vec::new(), None::<String>);
         loop {
-            let mut query = vec![("limit", LARGEST_PAGE)];
-            query.extend(next.as_deref().map(|token| ("page_token", token)));
-            let answer = self
-                .0
-                .request(Method::GET, &["v3", "grants", grant.as_str(), "folders"], "list of folders")
-                .query(&query)
-                .read::<Answer<Option<Vec<Folder>>>>(deadline)
-                .await;
-            let Some(answer) = found(self.of_grant(grant, answer, deadline).await)? else {
-                return Ok(folders);
-            };
-            folders.extend(answer.data.unwrap_or_default());
-            next = answer.next_cursor.filter(|next| !next.is_empty());
+            let collection = ("folders", "list of folders");
+            let page = found(self.page(grant, collection, Vec::new(), next.as_deref(), deadline).await)?;
+            let Some(page) = page else { return Ok(folders) };
+            folders.extend(page.items);
+            next = page.next;
             if next.is_none() {
                 return Ok(folders);
             }
@@ -273,6 +249,23 @@ impl Nylas {
             .read(deadline)
             .await?;
         Ok(answer.data.unwrap_or_default())
+    }
+
+    /// A page of one of a grant's collections, which is given by its path and its name for people.
+    async fn page<T: DeserializeOwned>(
+        &self,
+        grant: &GrantId,
+        (path, name): (&str, &'static str),
+        mut query: Vec<(&str, &str)>,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<T>, NylasError> {
+        query.push(("limit", LARGEST_PAGE));
+        query.extend(page_token.map(|token| ("page_token", token)));
+        let request = self.0.request(Method::GET, &["v3", "grants", grant.as_str(), path], name).query(&query);
+        let answer = request.read::<Answer<Option<Vec<T>>>>(deadline).await;
+        let answer = self.of_grant(grant, answer, deadline).await?;
+        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
     }
 
     /// Tells a grant that cannot be used from a key that cannot: Nylas answers 401 to both.

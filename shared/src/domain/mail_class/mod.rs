@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use super::address::{CompanyDomains, EmailAddress};
 use super::own_mail::{LOOP_HEADER, LoopId};
+use super::pattern::pattern;
 use phrases::{
     ABSENCE, ABSENCE_ENDINGS, ABSENCE_OPENINGS, ACKNOWLEDGEMENTS, ANSWER_PREFIXES, AUTOMATIC_REPLY_SUBJECTS,
     BOUNCE_SUBJECTS, BROADCASTERS, DECLARATIONS, DELIVERED_SUBJECTS, GREETINGS, MACHINE_MAILBOXES, MACHINES,
@@ -145,7 +146,7 @@ impl Judge<'_> {
         if let Some(verdict) = self.by_headers(mail).or_else(|| by_sender(mail, all_seen)) {
             return verdict;
         }
-        let colleague = mail.from.is_some_and(|from| self.company.contains(from));
+        let colleague = self.is_by_a_colleague(mail);
         if !all_known {
             // What a colleague writes of an absence or a delivery is news for the customer.
             return by_words(mail, colleague);
@@ -158,6 +159,10 @@ impl Judge<'_> {
             return Verdict::certain(class, format!("words: {}", phrase.as_str()));
         }
         Verdict::certain(MailClass::Human, "headers: no automatic mark")
+    }
+
+    fn is_by_a_colleague(&self, mail: &MailLook<'_>) -> bool {
+        mail.from.is_some_and(|from| self.company.contains(from))
     }
 
     fn by_headers(&self, mail: &MailLook<'_>) -> Option<Verdict> {
@@ -198,7 +203,7 @@ impl Judge<'_> {
             return None;
         }
         // A colleague's sending tool marks what is written to one person as bulk, with a way to unsubscribe.
-        let colleague = mail.from.is_some_and(|from| self.company.contains(from));
+        let colleague = self.is_by_a_colleague(mail);
         let marks = ["List-Id", "List-Post", "List-Unsubscribe", "List-Help", "Mailing-List"];
         let marks = &marks[..if colleague { 2 } else { marks.len() }];
         if let Some(mark) = marks.iter().find(|mark| headers.has(mark)) {
@@ -460,11 +465,6 @@ static SENDERS: LazyLock<Senders> = LazyLock::new(|| {
         broadcaster: whole_part(BROADCASTERS),
     }
 });
-
-fn pattern(text: &str) -> Regex {
-    // Made of this module's own words; a test compiles all of them.
-    Regex::new(text).unwrap_or_else(|error| unreachable!("a pattern of this module is wrong: {error}"))
-}
 
 /// One of the phrases as whole words, the longest first.
 fn any_of(phrases: &[&str]) -> String {
