@@ -37,7 +37,8 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     say(&format!("replaying {} requests from events/: duplicates, disorder and noise among them", samples.len()));
     let mut sent = Vec::new();
     for sample in samples {
-        let status = send(&world.engine, &world.stack, &sample, WEBHOOK_SECRET, CUSTOMER_EVENTS_SECRET).await?;
+        let secret = if sample.is_customer_event() { CUSTOMER_EVENTS_SECRET } else { WEBHOOK_SECRET };
+        let status = send(&world.engine, &world.stack, &sample, secret).await?;
         sent.push(Sent { sample, status });
     }
     let expected: Vec<String> =
@@ -72,15 +73,8 @@ pub async fn put_job(view: &StackView, stack: &Stack, job: &Sample) -> Result<()
     Ok(view.put(stack.queue_url("EmailActivity")?, &body, "reconcile", &deduplication_id).await?)
 }
 
-/// Sends one sample to the stack, signed with the given secrets, and answers the status.
-pub async fn send(
-    engine: &LocalEngine,
-    stack: &Stack,
-    sample: &Sample,
-    webhook_secret: &str,
-    customer_events_secret: &str,
-) -> Result<u16, WorldError> {
-    let secret = if sample.is_customer_event() { customer_events_secret } else { webhook_secret };
+/// Sends one sample to the stack, signed with the given secret, and answers the status.
+pub async fn send(engine: &LocalEngine, stack: &Stack, sample: &Sample, secret: &str) -> Result<u16, WorldError> {
     let request = sample.request(stack.webhook_url()?, secret);
     let headers: Vec<(&str, &str)> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = engine.call(request.method, &request.url, &headers, sample.body.clone()).await?;

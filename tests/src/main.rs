@@ -79,8 +79,6 @@ enum CommandError {
     NoSecret,
     #[error("the request could not be sent: {0}")]
     Http(#[from] reqwest::Error),
-    #[error("the stack's secret could not be read: {0}")]
-    Secret(String),
     #[error("{list} was not put in place: {problems}", list = list.display())]
     BadList { list: PathBuf, problems: String },
 }
@@ -234,7 +232,10 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         }
         let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
         let arn = resources.get(logical).ok_or(CommandError::NoSecret)?;
-        let secret = read_secret(endpoint.as_deref(), arn).await?;
+        let secret = view.read_secret(arn).await.map_err(WorldError::from)?;
+        if secret.is_empty() {
+            return Err(CommandError::NoSecret);
+        }
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
         let mail = sample.kind().filter(|kind| kind.starts_with("message.created")).and(sample.notification_id());
         let before = match &mail {
@@ -244,7 +245,7 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         let status = match &endpoint {
             Some(endpoint) => {
                 let engine = LocalEngine::attach(endpoint)?;
-                demo::send(&engine, &stack, &sample, &secret, &secret).await?
+                demo::send(&engine, &stack, &sample, &secret).await?
             }
             None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
         };
@@ -309,15 +310,6 @@ async fn never_log(path: &Path, aws: Option<String>) -> Result<(), CommandError>
     let entries = if list.len() == 1 { "1 entry holds".to_owned() } else { format!("{} entries hold", list.len()) };
     say(&format!("{entries} for {} within a quarter of a minute", stack.name));
     Ok(())
-}
-
-async fn read_secret(endpoint: Option<&str>, arn: &str) -> Result<String, CommandError> {
-    let config = aws_of(endpoint).await;
-    let output =
-        aws_sdk_secretsmanager::Client::new(&config).get_secret_value().secret_id(arn).send().await.map_err(
-            |error| CommandError::Secret(aws_sdk_secretsmanager::error::DisplayErrorContext(error).to_string()),
-        )?;
-    output.secret_string.ok_or(CommandError::NoSecret)
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<u16, CommandError> {

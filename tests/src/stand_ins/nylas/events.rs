@@ -128,18 +128,9 @@ fn span_of(when: &Value) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::super::Nylas;
+    use super::super::tests::get_json;
     use super::*;
     use serde_json::json;
-
-    async fn get(nylas: &Nylas, path: &str) -> (u16, Value) {
-        let answer = reqwest::Client::new()
-            .get(format!("{}{path}", nylas.base_url()))
-            .bearer_auth(nylas.api_key())
-            .send()
-            .await
-            .expect("the stand-in answers");
-        (answer.status().as_u16(), answer.json().await.expect("a JSON body"))
-    }
 
     fn event(id: &str, start: i64, fields: Value) -> Value {
         let mut event = json!({
@@ -174,7 +165,7 @@ mod tests {
     }
 
     async fn ids(nylas: &Nylas, query: &str) -> Vec<String> {
-        let (status, body) = get(nylas, &format!("/v3/grants/g/events?{query}")).await;
+        let (status, body) = get_json(nylas, &format!("/v3/grants/g/events?{query}")).await;
         assert_eq!(status, 200, "{query}: {body}");
         body["data"]
             .as_array()
@@ -200,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn list_is_paged_by_its_cursor() {
         let nylas = nylas();
-        let (_, first) = get(&nylas, "/v3/grants/g/events?calendar_id=primary&limit=2").await;
+        let (_, first) = get_json(&nylas, "/v3/grants/g/events?calendar_id=primary&limit=2").await;
         let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
         assert_eq!(ids(&nylas, &format!("calendar_id=primary&limit=2&page_token={cursor}")).await, ["e4"]);
     }
@@ -218,14 +209,14 @@ mod tests {
             ("i", "calendar_id=home&start=0&end=20000000"),
             ("i", "calendar_id=home&start=0&end=10&updated_after=1"),
         ] {
-            assert_eq!(get(&nylas, &format!("/v3/grants/{grant}/events?{query}")).await.0, 400, "{grant} {query}");
+            assert_eq!(get_json(&nylas, &format!("/v3/grants/{grant}/events?{query}")).await.0, 400, "{grant} {query}");
         }
     }
 
     #[tokio::test]
     async fn one_event_is_found_in_its_calendar_and_gone_once_removed() {
         let nylas = nylas();
-        let status = async |path: &str| get(&nylas, path).await.0;
+        let status = async |path: &str| get_json(&nylas, path).await.0;
         assert_eq!(status("/v3/grants/g/events/e1?calendar_id=primary").await, 200);
         assert_eq!(status("/v3/grants/g/events/e1?calendar_id=team").await, 404);
         assert_eq!(status("/v3/grants/g/events/e1").await, 400);

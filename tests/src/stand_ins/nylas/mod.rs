@@ -777,7 +777,7 @@ mod tests {
         Nylas::builder().grant(grant).start().expect("a free port exists")
     }
 
-    async fn get_json(nylas: &Nylas, path: &str) -> (u16, Value) {
+    pub(super) async fn get_json(nylas: &Nylas, path: &str) -> (u16, Value) {
         let answer = reqwest::Client::new()
             .get(format!("{}{path}", nylas.base_url()))
             .bearer_auth(nylas.api_key())
