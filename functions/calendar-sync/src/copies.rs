@@ -1,0 +1,426 @@
+//! One meeting on several connected calendars: what is known of each copy, and which of them the CRM shows.
+//!
+//! News of copies comes in any order, twice, or not at all. What is kept is the newest state of each copy, so that the
+//! same news in any order ends in the same place: the content of the organizer's copy while it stands, else of the copy
+//! with the highest version; nothing once the last copy is gone.
+
+use serde::{Deserialize, Serialize};
+use shared::domain::link::Version;
+
+/// Which copy: the account and Nylas's id of the event in it. On Google all attendees share the id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CopyKey {
+    /// The account; empty where the notification names none.
+    pub grant: String,
+    /// The event.
+    pub event: String,
+}
+
+/// What is known of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// Which one.
+    #[serde(flatten)]
+    pub key: CopyKey,
+    /// The calendar it is in.
+    pub calendar: Option<String>,
+    /// How it stands.
+    #[serde(flatten)]
+    pub state: CopyState,
+}
+
+/// How a copy stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum CopyState {
+    /// It is in its calendar.
+    Live {
+        /// Its version: by the clock of its own calendar alone.
+        version: Version,
+        /// A digest of what it says.
+        content: String,
+        /// True if its account called the meeting.
+        of_the_organizer: bool,
+    },
+    /// It was removed from its calendar.
+    Gone {
+        /// When, in Unix seconds.
+        at: i64,
+    },
+}
+
+/// What news of a copy is, held against what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It is newer, and is known from now on.
+    Newer,
+    /// It says what is known.
+    Known,
+    /// It is older than what is known, and is dropped.
+    Older,
+    /// It has the known version and says something else: only what Nylas holds now can tell.
+    Conflicting,
+}
+
+/// What the CRM was last given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The digest of what it was given.
+    pub content: String,
+}
+
+/// What is to be done with the CRM's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It shows what it should.
+    Nothing,
+    /// It shows what this copy says.
+    Write(CopyKey),
+    /// It goes.
+    Remove,
+}
+
+/// The copies of one meeting, and what the CRM shows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Copies {
+    copies: Vec<Copy>,
+    /// What the CRM holds; none if it holds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    written: Option<Written>,
+    /// The id under which the CRM knows it: of the copy that was written first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+}
+
+impl Copies {
+    /// What is known of a copy.
+    #[must_use]
+    pub fn get(&self, key: &CopyKey) -> Option<&Copy> {
+        self.copies.iter().find(|copy| copy.key == *key)
+    }
+
+    /// Every copy, live or gone.
+    #[must_use]
+    pub fn all(&self) -> &[Copy] {
+        &self.copies
+    }
+
+    /// The id under which the CRM knows the meeting; none before it was first written.
+    #[must_use]
+    pub fn external_id(&self) -> Option<&str> {
+        self.external_id.as_deref()
+    }
+
+    /// Takes news of a copy in.
+    pub fn take_in(&mut self, news: Copy) -> News {
+        let Some(known) = self.copies.iter_mut().find(|copy| copy.key == news.key) else {
+            self.copies.push(news);
+            self.copies.sort_by(|one, other| one.key.cmp(&other.key));
+            return News::Newer;
+        };
+        let judged = judge(&known.state, &news.state);
+        if judged == News::Newer {
+            // A deletion names ids alone.
+            let calendar = news.calendar.or(known.calendar.take());
+            *known = Copy { calendar, ..news };
+        }
+        judged
+    }
+
+    /// Takes in what Nylas holds of a copy right now, which is never older than what was notified.
+    pub fn take_in_as_held(&mut self, held: Copy) {
+        let newest = match (self.get(&held.key).map(|known| &known.state), &held.state) {
+            (Some(CopyState::Live { version: known, .. }), CopyState::Live { version, content, of_the_organizer }) => {
+                let version = (*known).max(*version);
+                CopyState::Live { version, content: content.clone(), of_the_organizer: *of_the_organizer }
+            }
+            _ => held.state.clone(),
+        };
+        self.copies.retain(|copy| copy.key != held.key);
+        self.copies.push(Copy { state: newest, ..held });
+        self.copies.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+
+    /// The copy whose content counts; none once all are gone.
+    #[must_use]
+    pub fn winner(&self) -> Option<&Copy> {
+        let rank = |copy: &Copy| match &copy.state {
+            CopyState::Live { version, of_the_organizer, .. } => Some((*of_the_organizer, *version)),
+            CopyState::Gone { .. } => None,
+        };
+        // Sorted by key, so that equal ranks are decided the same way whatever came first.
+        self.copies
+            .iter()
+            .filter_map(|copy| Some((rank(copy)?, copy)))
+            .max_by_key(|(rank, _)| *rank)
+            .map(|(_, copy)| copy)
+    }
+
+    /// What is to be done with the CRM's record.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match (self.winner(), &self.written) {
+            (None, None) => Step::Nothing,
+            (None, Some(_)) => Step::Remove,
+            (Some(winner), written) => match &winner.state {
+                CopyState::Live { content, .. }
+                    if written.as_ref().is_some_and(|written| written.content == *content) =>
+                {
+                    Step::Nothing
+                }
+                _ => Step::Write(winner.key.clone()),
+            },
+        }
+    }
+
+    /// Records that the CRM shows what a copy says.
+    pub fn wrote(&mut self, copy: &CopyKey, content: &str) {
+        self.external_id.get_or_insert_with(|| copy.event.clone());
+        self.written = Some(Written { content: content.to_owned() });
+    }
+
+    /// Records that the CRM shows nothing.
+    pub fn removed(&mut self) {
+        self.written = None;
+    }
+
+    /// Records that nobody knows what the CRM shows: a write was begun and its end was not seen.
+    pub fn unsure(&mut self) {
+        self.written = Some(Written { content: String::new() });
+    }
+}
+
+/// Versions count within one calendar alone, and a deletion has no version but its time. A deletion is newer than what
+/// was changed before it or in the same second; an event that is changed after its deletion has come back.
+fn judge(known: &CopyState, news: &CopyState) -> News {
+    use CopyState::{Gone, Live};
+    match (known, news) {
+        (Live { version: known, content: known_content, .. }, Live { version, content, .. }) => {
+            match version.cmp(known) {
+                std::cmp::Ordering::Greater => News::Newer,
+                std::cmp::Ordering::Less => News::Older,
+                std::cmp::Ordering::Equal if content == known_content => News::Known,
+                std::cmp::Ordering::Equal => News::Conflicting,
+            }
+        }
+        (Live { version, .. }, Gone { at }) => {
+            if *at >= version.changed_at {
+                News::Newer
+            } else {
+                News::Older
+            }
+        }
+        (Gone { at }, Live { version, .. }) => {
+            if version.changed_at > *at {
+                News::Newer
+            } else {
+                News::Older
+            }
+        }
+        (Gone { at: known }, Gone { at }) => {
+            if at > known {
+                News::Newer
+            } else {
+                News::Known
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// What happens to one copy, in its true order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Happening {
+        Changed,
+        Removed,
+    }
+
+    fn key(number: usize) -> CopyKey {
+        CopyKey { grant: format!("g{number}"), event: format!("e{number}") }
+    }
+
+    fn live(number: usize, sequence: i64, changed_at: i64, content: &str) -> Copy {
+        Copy {
+            key: key(number),
+            calendar: Some("primary".to_owned()),
+            state: CopyState::Live {
+                version: Version { sequence, changed_at },
+                content: content.to_owned(),
+                of_the_organizer: number == 0,
+            },
+        }
+    }
+
+    fn gone(number: usize, at: i64) -> Copy {
+        Copy { key: key(number), calendar: None, state: CopyState::Gone { at } }
+    }
+
+    /// The notifications of a history: each copy's clock is off by some seconds of its own.
+    fn notifications(history: &[(usize, Happening)]) -> Vec<Copy> {
+        let mut sequences: BTreeMap<usize, i64> = BTreeMap::new();
+        history
+            .iter()
+            .enumerate()
+            .map(|(step, (number, happening))| {
+                let at = i64::try_from(step).expect("few steps") * 10 + i64::try_from(*number).expect("few copies") * 7;
+                let sequence = sequences.entry(*number).or_default();
+                *sequence += 1;
+                match happening {
+                    Happening::Changed => live(*number, *sequence, at, &format!("copy {number}, change {step}")),
+                    Happening::Removed => gone(*number, at),
+                }
+            })
+            .collect()
+    }
+
+    /// A CRM that is kept by the rules; it answers what it shows in the end.
+    fn run(news: &[Copy]) -> Option<String> {
+        let mut copies = Copies::default();
+        let mut shown: Option<String> = None;
+        for copy in news {
+            copies.take_in(copy.clone());
+            match copies.step() {
+                Step::Nothing => {}
+                Step::Remove => {
+                    shown = None;
+                    copies.removed();
+                }
+                Step::Write(key) => {
+                    let Some(Copy { state: CopyState::Live { content, .. }, .. }) = copies.get(&key).cloned() else {
+                        panic!("a copy that is gone cannot be written")
+                    };
+                    shown = Some(content.clone());
+                    copies.wrote(&key, &content);
+                }
+            }
+        }
+        shown
+    }
+
+    fn permutations(of: &[Copy]) -> Vec<Vec<Copy>> {
+        if of.is_empty() {
+            return vec![Vec::new()];
+        }
+        (0..of.len())
+            .flat_map(|place| {
+                let mut rest = of.to_vec();
+                let first = rest.remove(place);
+                permutations(&rest).into_iter().map(move |mut order| {
+                    order.insert(0, first.clone());
+                    order
+                })
+            })
+            .collect()
+    }
+
+    use Happening::{Changed, Removed};
+
+    #[test]
+    fn all_120_orders_of_five_happenings_end_as_the_true_one_with_and_without_duplicates() {
+        for history in [
+            [(0, Changed), (0, Changed), (0, Changed), (0, Changed), (0, Removed)],
+            [(0, Changed), (0, Removed), (0, Changed), (0, Changed), (0, Changed)],
+            [(0, Changed), (1, Changed), (2, Changed), (0, Removed), (1, Removed)],
+            [(1, Changed), (2, Changed), (0, Changed), (2, Changed), (0, Changed)],
+            [(1, Changed), (0, Changed), (0, Removed), (1, Removed), (1, Changed)],
+            [(0, Changed), (1, Changed), (0, Removed), (1, Removed), (2, Removed)],
+        ] {
+            let news = notifications(&history);
+            let expected = run(&news);
+            let orders = permutations(&news);
+            assert_eq!(orders.len(), 120);
+            for order in orders {
+                assert_eq!(run(&order), expected, "{history:?} in the order {order:?}");
+                let twice: Vec<Copy> = order.iter().chain(order.iter().rev()).cloned().collect();
+                assert_eq!(run(&twice), expected, "{history:?} twice");
+            }
+        }
+    }
+
+    #[test]
+    fn organizers_copy_counts_whatever_its_clock_says() {
+        let mut copies = Copies::default();
+        copies.take_in(live(1, 9, 900, "attendee's"));
+        assert_eq!(copies.step(), Step::Write(key(1)));
+        copies.wrote(&key(1), "attendee's");
+        copies.take_in(live(0, 1, 100, "organizer's"));
+        assert_eq!(copies.step(), Step::Write(key(0)));
+        assert_eq!(copies.external_id(), Some("e1"), "it stays known by the copy that was written first");
+    }
+
+    #[test]
+    fn removal_of_one_copy_removes_nothing_and_that_of_the_last_removes_the_record() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "organizer's"));
+        copies.take_in(live(1, 1, 100, "attendee's"));
+        copies.wrote(&key(0), "organizer's");
+        assert_eq!(copies.take_in(gone(1, 200)), News::Newer);
+        assert_eq!(copies.step(), Step::Nothing);
+        copies.take_in(gone(0, 300));
+        assert_eq!(copies.step(), Step::Remove);
+        copies.removed();
+        assert_eq!(copies.step(), Step::Nothing);
+    }
+
+    #[test]
+    fn deletion_before_the_creation_it_belongs_to_stops_it() {
+        let mut copies = Copies::default();
+        copies.take_in(gone(0, 200));
+        assert_eq!(copies.step(), Step::Nothing);
+        assert_eq!(copies.take_in(live(0, 3, 150, "late")), News::Older);
+        assert_eq!(copies.step(), Step::Nothing);
+        assert_eq!(copies.take_in(live(0, 4, 201, "restored")), News::Newer);
+        assert_eq!(copies.step(), Step::Write(key(0)));
+    }
+
+    #[test]
+    fn one_version_with_two_contents_is_a_conflict_that_what_nylas_holds_settles() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 2, 100, "a"));
+        assert_eq!(copies.take_in(live(0, 2, 100, "a")), News::Known);
+        assert_eq!(copies.take_in(live(0, 2, 100, "b")), News::Conflicting);
+        copies.take_in_as_held(live(0, 2, 90, "b"));
+        let version = Version { sequence: 2, changed_at: 100 };
+        let expected = CopyState::Live { version, content: "b".to_owned(), of_the_organizer: true };
+        assert_eq!(copies.get(&key(0)).map(|copy| &copy.state), Some(&expected), "never back to an older version");
+    }
+
+    #[test]
+    fn write_whose_end_was_not_seen_is_done_again() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "a"));
+        copies.wrote(&key(0), "a");
+        copies.unsure();
+        assert_eq!(copies.step(), Step::Write(key(0)));
+    }
+
+    #[test]
+    fn copies_survive_their_record() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "a"));
+        copies.take_in(gone(1, 200));
+        copies.wrote(&key(0), "a");
+        let text = serde_json::to_string(&copies).expect("serialises");
+        assert_eq!(serde_json::from_str::<Copies>(&text).expect("reads"), copies);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_repetition_of_any_history_ends_as_the_true_order(
+            history in prop::collection::vec((0_usize..3, prop::bool::weighted(0.3)), 1..9),
+            shuffle in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let history: Vec<(usize, Happening)> =
+                history.into_iter().map(|(number, removed)| (number, if removed { Removed } else { Changed })).collect();
+            let news = notifications(&history);
+            let mut disordered: Vec<Copy> = shuffle.iter().map(|index| index.get(&news).clone()).collect();
+            disordered.extend(news.iter().rev().cloned());
+            prop_assert_eq!(run(&disordered), run(&news));
+        }
+    }
+}

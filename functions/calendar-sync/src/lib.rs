@@ -1,0 +1,9 @@
+//! calendar-sync: the meetings in the CRM are what the calendars say. The rules, pure; what carries them out follows.
+//!
+//! - [`copies`]: one meeting on several connected calendars: which copy counts, whatever the order of the news.
+//! - [`meeting`]: what an event becomes in the CRM, and which events become nothing.
+//! - [`notes`]: a description without the boilerplate of invitations.
+
+pub mod copies;
+pub mod meeting;
+pub mod notes;
