@@ -3,7 +3,9 @@
 //! - [`copies`]: one meeting on several connected calendars: which copy counts, whatever the order of the news.
 //! - [`meeting`]: what an event becomes in the CRM, and which events become nothing.
 //! - [`notes`]: a description without the boilerplate of invitations.
+//! - [`series`]: which meetings the master of a series stands for.
 
 pub mod copies;
 pub mod meeting;
 pub mod notes;
+pub mod series;

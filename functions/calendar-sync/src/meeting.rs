@@ -111,7 +111,7 @@ pub fn meeting_of(
 fn time_of(when: Option<&When>) -> MeetingTime {
     match when {
         None => MeetingTime::Unknown,
-        Some(When::Span { start, end }) => MeetingTime::Span { start: *start, end: *end },
+        Some(When::Span { start, end, .. }) => MeetingTime::Span { start: *start, end: *end },
         Some(When::Point(at)) => MeetingTime::Span { start: *at, end: *at },
         Some(When::Day(day)) => MeetingTime::Days { first: *day, last: *day },
         Some(When::Days { first, last }) => MeetingTime::Days { first: *first, last: *last },

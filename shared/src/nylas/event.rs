@@ -94,7 +94,7 @@ pub struct Invitee {
 
 /// When an event takes place: the four shapes of `when`, told apart by what they hold, because not every answer
 /// names its shape in `object`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
     /// `timespan`.
     Span {
@@ -102,6 +102,9 @@ pub enum When {
         start: Timestamp,
         /// When it ends.
         end: Timestamp,
+        /// The time zone it begins in, as its calendar names it (`America/New_York`, `EST5EDT`): a series keeps its
+        /// hour there when the clocks change.
+        time_zone: Option<String>,
     },
     /// `time`: a point.
     Point(Timestamp),
@@ -117,15 +120,15 @@ pub enum When {
 }
 
 impl When {
-    /// Reads a `when`; none if it is null or says nothing that can be read. Time zones are not needed: instants are
-    /// Unix times and days are days (`EST5EDT` and the like may stand there).
+    /// Reads a `when`; none if it is null or says nothing that can be read.
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
         let time = |name: &str| value.get(name).and_then(timestamp);
         let date = |name: &str| value.get(name).and_then(Value::as_str).and_then(|text| text.parse::<Date>().ok());
         if let Some(start) = time("start_time") {
             let end = time("end_time").unwrap_or(start);
-            return Some(Self::Span { start, end: end.max(start) });
+            let time_zone = value.get("start_timezone").and_then(Value::as_str).map(str::to_owned);
+            return Some(Self::Span { start, end: end.max(start), time_zone });
         }
         if let Some(first) = date("start_date") {
             let last = date("end_date").unwrap_or(first);
@@ -187,6 +190,10 @@ mod tests {
         text.parse().expect("a day")
     }
 
+    fn spanning(start: i64, end: i64, zone: Option<&str>) -> When {
+        When::Span { start: at(start), end: at(end), time_zone: zone.map(str::to_owned) }
+    }
+
     #[test]
     fn event_of_an_id_alone_is_read_and_nulls_are_absent() {
         let bare = event(json!({}));
@@ -199,7 +206,7 @@ mod tests {
     #[test]
     fn all_four_shapes_of_when_are_read_with_and_without_their_name() {
         let span = json!({"object": "timespan", "start_time": 100, "end_time": 200, "start_timezone": "EST5EDT"});
-        assert_eq!(When::read(&span), Some(When::Span { start: at(100), end: at(200) }));
+        assert_eq!(When::read(&span), Some(spanning(100, 200, Some("EST5EDT"))));
         assert_eq!(When::read(&json!({"time": 100, "timezone": "UTC"})), Some(When::Point(at(100))));
         assert_eq!(When::read(&json!({"object": "date", "date": "2026-03-01"})), Some(When::Day(day("2026-03-01"))));
         let days = json!({"start_date": "2026-03-01", "end_date": "2026-03-03"});
@@ -214,8 +221,8 @@ mod tests {
             assert_eq!(When::read(&nothing), None, "{nothing}");
         }
         let backwards = json!({"start_time": 200, "end_time": 100});
-        assert_eq!(When::read(&backwards), Some(When::Span { start: at(200), end: at(200) }));
-        assert_eq!(When::read(&json!({"start_time": 100})), Some(When::Span { start: at(100), end: at(100) }));
+        assert_eq!(When::read(&backwards), Some(spanning(200, 200, None)));
+        assert_eq!(When::read(&json!({"start_time": 100})), Some(spanning(100, 100, None)));
     }
 
     #[test]
