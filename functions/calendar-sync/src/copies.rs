@@ -14,6 +14,10 @@ pub struct CopyKey {
     pub grant: String,
     /// The event.
     pub event: String,
+    /// True for an occurrence that its calendar does not hold by itself, but that the rule of its series stands for. On
+    /// Google one that was changed by itself has the same id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_rule: bool,
 }
 
 /// What is known of a copy.
@@ -83,7 +87,7 @@ pub enum Step {
 /// The copies of one meeting, and what the CRM shows of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Copies {
-    copies: Vec<Copy>,
+    known: Vec<Copy>,
     /// What the CRM holds; none if it holds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
@@ -96,13 +100,13 @@ impl Copies {
     /// What is known of a copy.
     #[must_use]
     pub fn get(&self, key: &CopyKey) -> Option<&Copy> {
-        self.copies.iter().find(|copy| copy.key == *key)
+        self.known.iter().find(|copy| copy.key == *key)
     }
 
     /// Every copy, live or gone.
     #[must_use]
     pub fn all(&self) -> &[Copy] {
-        &self.copies
+        &self.known
     }
 
     /// The id under which the CRM knows the meeting; none before it was first written.
@@ -113,9 +117,9 @@ impl Copies {
 
     /// Takes news of a copy in.
     pub fn take_in(&mut self, news: Copy) -> News {
-        let Some(known) = self.copies.iter_mut().find(|copy| copy.key == news.key) else {
-            self.copies.push(news);
-            self.copies.sort_by(|one, other| one.key.cmp(&other.key));
+        let Some(known) = self.known.iter_mut().find(|copy| copy.key == news.key) else {
+            self.known.push(news);
+            self.known.sort_by(|one, other| one.key.cmp(&other.key));
             return News::Newer;
         };
         let judged = judge(&known.state, &news.state);
@@ -136,12 +140,13 @@ impl Copies {
             }
             _ => held.state.clone(),
         };
-        self.copies.retain(|copy| copy.key != held.key);
-        self.copies.push(Copy { state: newest, ..held });
-        self.copies.sort_by(|one, other| one.key.cmp(&other.key));
+        self.known.retain(|copy| copy.key != held.key);
+        self.known.push(Copy { state: newest, ..held });
+        self.known.sort_by(|one, other| one.key.cmp(&other.key));
     }
 
-    /// The copy whose content counts; none once all are gone.
+    /// The copy whose content counts; none once all are gone. Where a calendar holds an occurrence by itself, or held
+    /// it, its series' rule says nothing of it any more.
     #[must_use]
     pub fn winner(&self) -> Option<&Copy> {
         let rank = |copy: &Copy| match &copy.state {
@@ -149,11 +154,16 @@ impl Copies {
             CopyState::Gone { .. } => None,
         };
         // Sorted by key, so that equal ranks are decided the same way whatever came first.
-        self.copies
+        self.known
             .iter()
+            .filter(|copy| !copy.key.by_rule || !self.is_held_by_itself(&copy.key.grant))
             .filter_map(|copy| Some((rank(copy)?, copy)))
             .max_by_key(|(rank, _)| *rank)
             .map(|(_, copy)| copy)
+    }
+
+    fn is_held_by_itself(&self, grant: &str) -> bool {
+        self.known.iter().any(|copy| copy.key.grant == grant && !copy.key.by_rule)
     }
 
     /// What is to be done with the CRM's record.
@@ -241,7 +251,7 @@ mod tests {
     }
 
     fn key(number: usize) -> CopyKey {
-        CopyKey { grant: format!("g{number}"), event: format!("e{number}") }
+        CopyKey { grant: format!("g{number}"), event: format!("e{number}"), by_rule: false }
     }
 
     fn live(number: usize, sequence: i64, changed_at: i64, content: &str) -> Copy {
@@ -388,6 +398,28 @@ mod tests {
         let version = Version { sequence: 2, changed_at: 100 };
         let expected = CopyState::Live { version, content: "b".to_owned(), of_the_organizer: true };
         assert_eq!(copies.get(&key(0)).map(|copy| &copy.state), Some(&expected), "never back to an older version");
+    }
+
+    #[test]
+    fn occurrence_changed_or_removed_by_itself_is_no_longer_what_the_rule_says() {
+        let by_rule = |changed_at: i64| {
+            let copy = live(0, 1, changed_at, "by the rule");
+            Copy { key: CopyKey { by_rule: true, ..copy.key.clone() }, ..copy }
+        };
+        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+            let news = [by_rule(100), live(0, 1, 200, "moved"), by_rule(300)];
+            let mut copies = Copies::default();
+            for place in order {
+                copies.take_in(news[place].clone());
+            }
+            assert_eq!(copies.step(), Step::Write(key(0)), "{order:?}");
+            copies.take_in(gone(0, 400));
+            assert_eq!(copies.winner(), None, "the rule does not bring it back");
+        }
+        let mut elsewhere = Copies::default();
+        elsewhere.take_in(by_rule(100));
+        elsewhere.take_in(gone(1, 400));
+        assert!(elsewhere.winner().is_some(), "another calendar's removal says nothing of this one");
     }
 
     #[test]

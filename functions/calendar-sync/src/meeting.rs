@@ -9,6 +9,7 @@ use shared::domain::digest::sha256_hex;
 use shared::nylas::event::{Event, Invitee, When};
 
 use crate::notes::notes;
+use crate::series;
 
 /// Which meetings the CRM has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,12 +159,12 @@ pub fn digest_of(meeting: &Meeting) -> String {
 /// itself, whose id Google's copies share.
 #[must_use]
 pub fn identity_of(event: &Event) -> String {
-    let occurrence = match (&event.master_event_id, event.original_start_time) {
-        (None, _) => String::new(),
-        (Some(_), Some(start)) => start.strftime("%Y%m%dT%H%M%SZ").to_string(),
+    let start = event.master_event_id.as_deref().map(|master| {
         // Google's ids of occurrences end in their start; others name nothing but themselves.
-        (Some(_), None) => event.id.rsplit_once('_').map_or(event.id.as_str(), |(_, start)| start).to_owned(),
-    };
+        let start = event.original_start_time.or_else(|| series::original_start_of(master, &event.id));
+        start.map_or_else(|| event.id.clone(), |start| start.to_string())
+    });
+    let occurrence = start.unwrap_or_default();
     match event.ical_uid.as_deref().map(str::trim).filter(|uid| !uid.is_empty()) {
         Some(uid) => sha256_hex(&[b"uid:", uid.as_bytes(), b"/", occurrence.as_bytes()]),
         None => sha256_hex(&[b"event:", event.id.as_bytes()]),

@@ -32,12 +32,11 @@ pub fn notes(description: Option<&str>) -> String {
     let mut kept: Vec<&str> = Vec::with_capacity(lines.len());
     let mut place = 0;
     while let Some(line) = lines.get(place) {
-        match end_of_boilerplate(&lines, place) {
-            Some(end) => place = end,
-            None => {
-                kept.push(line);
-                place += 1;
-            }
+        if let Some(end) = end_of_boilerplate(&lines, place) {
+            place = end;
+        } else {
+            kept.push(line);
+            place += 1;
         }
     }
     tidy(&kept)

@@ -120,6 +120,35 @@ pub fn occurrences(master: &Event, window: Window) -> Result<Laid, SeriesError> 
     Ok(Laid { occurrences, more: found.limited })
 }
 
+/// What a series stands for, each occurrence as the event that it would be if its calendar held it by itself: with the
+/// master's words, a time and an id of its own. Those that the master says were cancelled say so; those that it says
+/// were changed are left out, since only their own event tells how.
+///
+/// The ids of occurrences tell when they begin on Google alone. Elsewhere `started` tells it, from the events themselves.
+#[must_use]
+pub fn events_of(master: &Event, laid: &Laid, started: impl Fn(&str) -> Option<Timestamp>) -> Vec<Event> {
+    let starts = |ids: Option<&Vec<String>>| -> BTreeSet<Timestamp> {
+        ids.into_iter().flatten().filter_map(|id| original_start_of(&master.id, id).or_else(|| started(id))).collect()
+    };
+    let changed = starts(master.occurrences.as_ref());
+    let cancelled = starts(master.cancelled_occurrences.as_ref());
+    let event = |occurrence: &Occurrence| {
+        let is_cancelled = cancelled.contains(&occurrence.original_start);
+        Event {
+            id: occurrence_id(&master.id, occurrence.original_start),
+            master_event_id: Some(master.id.clone()),
+            original_start_time: Some(occurrence.original_start),
+            when: Some(occurrence.when.clone()),
+            status: if is_cancelled { Some("cancelled".to_owned()) } else { master.status.clone() },
+            recurrence: None,
+            occurrences: None,
+            cancelled_occurrences: None,
+            ..master.clone()
+        }
+    };
+    laid.occurrences.iter().filter(|occurrence| !changed.contains(&occurrence.original_start)).map(event).collect()
+}
+
 /// When an event begins, whole days at midnight, UTC.
 #[must_use]
 pub fn start_of(when: &When) -> Option<Timestamp> {
@@ -279,7 +308,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn master(when: Value, recurrence: &[&str]) -> Event {
+    fn master(when: &Value, recurrence: &[&str]) -> Event {
         serde_json::from_value(json!({"id": "m1", "when": when, "recurrence": recurrence})).expect("an event")
     }
 
@@ -296,7 +325,7 @@ mod tests {
     fn thursdays(rules: &[&str]) -> Event {
         let when = json!({"object": "timespan", "start_time": 1_792_677_600, "end_time": 1_792_679_400,
             "start_timezone": "America/New_York", "end_timezone": "America/New_York"});
-        master(when, rules)
+        master(&when, rules)
     }
 
     const AUTUMN: (&str, &str) = ("2026-10-20T00:00:00Z", "2026-11-20T00:00:00Z");
@@ -323,7 +352,7 @@ mod tests {
         }
         let days = json!({"start_date": "2026-10-20", "end_date": "2026-10-22"});
         let laid =
-            occurrences(&master(days, &["RRULE:FREQ=WEEKLY;COUNT=2"]), window(AUTUMN.0, AUTUMN.1)).expect("a series");
+            occurrences(&master(&days, &["RRULE:FREQ=WEEKLY;COUNT=2"]), window(AUTUMN.0, AUTUMN.1)).expect("a series");
         let day = |text: &str| text.parse().expect("a day");
         assert_eq!(laid.occurrences[1].when, When::Days { first: day("2026-10-27"), last: day("2026-10-29") });
     }
@@ -336,7 +365,7 @@ mod tests {
         }
         let earlier = starts(&thursdays(&["RRULE:FREQ=WEEKLY;UNTIL=20261105T145959Z"]), window(AUTUMN.0, AUTUMN.1));
         assert_eq!(earlier.len(), 2);
-        let all_day = master(json!({"date": "2026-10-20"}), &["RRULE:FREQ=DAILY;UNTIL=20261022"]);
+        let all_day = master(&json!({"date": "2026-10-20"}), &["RRULE:FREQ=DAILY;UNTIL=20261022"]);
         assert_eq!(starts(&all_day, window(AUTUMN.0, AUTUMN.1)).len(), 3);
     }
 
@@ -379,7 +408,7 @@ mod tests {
         let error = occurrences(&thursdays(&["RRULE:FREQ=DAILY", "EXDATE:soon"]), window(AUTUMN.0, AUTUMN.1))
             .expect_err("no date");
         assert!(error.to_string().contains("`soon`"), "{error}");
-        let undated = occurrences(&master(json!(null), &["RRULE:FREQ=DAILY"]), window(AUTUMN.0, AUTUMN.1));
+        let undated = occurrences(&master(&json!(null), &["RRULE:FREQ=DAILY"]), window(AUTUMN.0, AUTUMN.1));
         assert_eq!(undated, Err(SeriesError::Undated("m1".to_owned())));
     }
 
@@ -387,10 +416,34 @@ mod tests {
     fn zone_that_nobody_knows_is_read_as_utc_and_old_names_are_known() {
         let in_zone = |zone: &str| {
             let when = json!({"start_time": 1_792_677_600, "end_time": 1_792_679_400, "start_timezone": zone});
-            starts(&master(when, &["RRULE:FREQ=WEEKLY"]), window(AUTUMN.0, AUTUMN.1)).pop()
+            starts(&master(&when, &["RRULE:FREQ=WEEKLY"]), window(AUTUMN.0, AUTUMN.1)).pop()
         };
         assert_eq!(in_zone("EST5EDT").as_deref(), Some("2026-11-19T15:00:00Z"));
         assert_eq!(in_zone("Middle Earth").as_deref(), Some("2026-11-19T14:00:00Z"));
+    }
+
+    #[test]
+    fn each_occurrence_is_an_event_of_its_own_and_the_cancelled_ones_say_so() {
+        let mut series = thursdays(&["RRULE:FREQ=WEEKLY"]);
+        series.title = Some("Pilot".to_owned());
+        series.occurrences = Some(vec!["m1_20261105T150000Z".to_owned()]);
+        series.cancelled_occurrences = Some(vec!["m1_20261029T140000Z".to_owned(), "AAMk7".to_owned()]);
+        let laid = occurrences(&series, window(AUTUMN.0, AUTUMN.1)).expect("a series");
+        let started = |id: &str| (id == "AAMk7").then(|| "2026-11-12T15:00:00Z".parse().expect("a time"));
+        let events = events_of(&series, &laid, started);
+        let told: Vec<(&str, Option<&str>)> =
+            events.iter().map(|event| (event.id.as_str(), event.status.as_deref())).collect();
+        let expected = [
+            ("m1_20261022T140000Z", None),
+            ("m1_20261029T140000Z", Some("cancelled")),
+            ("m1_20261112T150000Z", Some("cancelled")),
+            ("m1_20261119T150000Z", None),
+        ];
+        assert_eq!(told, expected, "the one that was changed by itself is left to its own event");
+        for event in &events {
+            assert_eq!((event.title.as_deref(), event.master_event_id.as_deref()), (Some("Pilot"), Some("m1")));
+            assert!(!event.is_master());
+        }
     }
 
     #[test]
