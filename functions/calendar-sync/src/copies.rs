@@ -41,8 +41,9 @@ pub enum CopyState {
     Live {
         /// Its version: by the clock of its own calendar alone.
         version: Version,
-        /// A digest of what it says.
-        content: String,
+        /// A digest of what it says; none if the CRM is not to have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<String>,
         /// True if its account called the meeting.
         of_the_organizer: bool,
     },
@@ -51,6 +52,17 @@ pub enum CopyState {
         /// When, in Unix seconds.
         at: i64,
     },
+}
+
+impl Copy {
+    /// The digest of what it says; none once it is gone, or if the CRM is not to have it.
+    #[must_use]
+    pub fn content(&self) -> Option<&str> {
+        match &self.state {
+            CopyState::Live { content, .. } => content.as_deref(),
+            CopyState::Gone { .. } => None,
+        }
+    }
 }
 
 /// What news of a copy is, held against what is known of it.
@@ -145,13 +157,13 @@ impl Copies {
         self.known.sort_by(|one, other| one.key.cmp(&other.key));
     }
 
-    /// The copy whose content counts; none once all are gone. Where a calendar holds an occurrence by itself, or held
+    /// The copy whose content counts; none once all are gone or none is for the CRM. Where a calendar holds an occurrence by itself, or held
     /// it, its series' rule says nothing of it any more.
     #[must_use]
     pub fn winner(&self) -> Option<&Copy> {
         let rank = |copy: &Copy| match &copy.state {
-            CopyState::Live { version, of_the_organizer, .. } => Some((*of_the_organizer, *version)),
-            CopyState::Gone { .. } => None,
+            CopyState::Live { version, of_the_organizer, content: Some(_) } => Some((*of_the_organizer, *version)),
+            CopyState::Live { .. } | CopyState::Gone { .. } => None,
         };
         // Sorted by key, so that equal ranks are decided the same way whatever came first.
         self.known
@@ -172,20 +184,21 @@ impl Copies {
         match (self.winner(), &self.written) {
             (None, None) => Step::Nothing,
             (None, Some(_)) => Step::Remove,
-            (Some(winner), written) => match &winner.state {
-                CopyState::Live { content, .. }
-                    if written.as_ref().is_some_and(|written| written.content == *content) =>
-                {
-                    Step::Nothing
-                }
-                _ => Step::Write(winner.key.clone()),
-            },
+            (Some(winner), written) => {
+                let shown = written.as_ref().map(|written| written.content.as_str());
+                if winner.content() == shown { Step::Nothing } else { Step::Write(winner.key.clone()) }
+            }
         }
     }
 
+    /// Fixes the id under which the CRM is to know the meeting, before the first write of it is begun: whoever has to do
+    /// it again uses the same.
+    pub fn begin(&mut self, copy: &CopyKey) -> &str {
+        self.external_id.get_or_insert_with(|| copy.event.clone())
+    }
+
     /// Records that the CRM shows what a copy says.
-    pub fn wrote(&mut self, copy: &CopyKey, content: &str) {
-        self.external_id.get_or_insert_with(|| copy.event.clone());
+    pub fn wrote(&mut self, content: &str) {
         self.written = Some(Written { content: content.to_owned() });
     }
 
@@ -260,7 +273,7 @@ mod tests {
             calendar: Some("primary".to_owned()),
             state: CopyState::Live {
                 version: Version { sequence, changed_at },
-                content: content.to_owned(),
+                content: Some(content.to_owned()),
                 of_the_organizer: number == 0,
             },
         }
@@ -301,11 +314,11 @@ mod tests {
                     copies.removed();
                 }
                 Step::Write(key) => {
-                    let Some(Copy { state: CopyState::Live { content, .. }, .. }) = copies.get(&key).cloned() else {
-                        panic!("a copy that is gone cannot be written")
-                    };
-                    shown = Some(content.clone());
-                    copies.wrote(&key, &content);
+                    let content =
+                        copies.get(&key).and_then(Copy::content).expect("a copy that says something").to_owned();
+                    copies.begin(&key);
+                    copies.wrote(&content);
+                    shown = Some(content);
                 }
             }
         }
@@ -357,7 +370,8 @@ mod tests {
         let mut copies = Copies::default();
         copies.take_in(live(1, 9, 900, "attendee's"));
         assert_eq!(copies.step(), Step::Write(key(1)));
-        copies.wrote(&key(1), "attendee's");
+        copies.begin(&key(1));
+        copies.wrote("attendee's");
         copies.take_in(live(0, 1, 100, "organizer's"));
         assert_eq!(copies.step(), Step::Write(key(0)));
         assert_eq!(copies.external_id(), Some("e1"), "it stays known by the copy that was written first");
@@ -368,7 +382,8 @@ mod tests {
         let mut copies = Copies::default();
         copies.take_in(live(0, 1, 100, "organizer's"));
         copies.take_in(live(1, 1, 100, "attendee's"));
-        copies.wrote(&key(0), "organizer's");
+        copies.begin(&key(0));
+        copies.wrote("organizer's");
         assert_eq!(copies.take_in(gone(1, 200)), News::Newer);
         assert_eq!(copies.step(), Step::Nothing);
         copies.take_in(gone(0, 300));
@@ -396,7 +411,7 @@ mod tests {
         assert_eq!(copies.take_in(live(0, 2, 100, "b")), News::Conflicting);
         copies.take_in_as_held(live(0, 2, 90, "b"));
         let version = Version { sequence: 2, changed_at: 100 };
-        let expected = CopyState::Live { version, content: "b".to_owned(), of_the_organizer: true };
+        let expected = CopyState::Live { version, content: Some("b".to_owned()), of_the_organizer: true };
         assert_eq!(copies.get(&key(0)).map(|copy| &copy.state), Some(&expected), "never back to an older version");
     }
 
@@ -426,7 +441,8 @@ mod tests {
     fn write_whose_end_was_not_seen_is_done_again() {
         let mut copies = Copies::default();
         copies.take_in(live(0, 1, 100, "a"));
-        copies.wrote(&key(0), "a");
+        copies.begin(&key(0));
+        copies.wrote("a");
         copies.unsure();
         assert_eq!(copies.step(), Step::Write(key(0)));
     }
@@ -436,7 +452,8 @@ mod tests {
         let mut copies = Copies::default();
         copies.take_in(live(0, 1, 100, "a"));
         copies.take_in(gone(1, 200));
-        copies.wrote(&key(0), "a");
+        copies.begin(&key(0));
+        copies.wrote("a");
         let text = serde_json::to_string(&copies).expect("serialises");
         assert_eq!(serde_json::from_str::<Copies>(&text).expect("reads"), copies);
     }
