@@ -169,20 +169,17 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
         at_hand: &mut Vec<Held>,
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        match self.calendars.held(&copy.key, copy.calendar.as_deref(), deadline).await? {
-            Some(held) => {
-                copies.take_in_as_held(held.copy.clone());
-                at_hand.retain(|standing| standing.copy.key != held.copy.key);
-                at_hand.push(held);
-            }
-            None => {
-                let at = match copies.get(&copy.key).map_or(&copy.state, |known| &known.state) {
-                    CopyState::Live { version, .. } => version.changed_at,
-                    CopyState::Gone { at } => *at,
-                };
-                copies.take_in_as_held(Copy { state: CopyState::Gone { at }, ..copy.clone() });
-            }
+        if let Some(held) = self.calendars.held(&copy.key, copy.calendar.as_deref(), deadline).await? {
+            copies.take_in_as_held(held.copy.clone());
+            at_hand.retain(|standing| standing.copy.key != held.copy.key);
+            at_hand.push(held);
+            return Ok(());
         }
+        let at = match copies.get(&copy.key).map_or(&copy.state, |known| &known.state) {
+            CopyState::Live { version, .. } => version.changed_at,
+            CopyState::Gone { at } => *at,
+        };
+        copies.take_in_as_held(Copy { state: CopyState::Gone { at }, ..copy.clone() });
         Ok(())
     }
 
@@ -382,12 +379,14 @@ mod tests {
                 *most = busy.max(*most);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            *self.busy.lock().expect("a lock") -= 1;
             self.calls.lock().expect("a lock").push(call);
             let fails = self.failing.lock().expect("a lock").pop();
             if fails != Some(Fails::Refused) {
                 change(&mut self.meetings.lock().expect("a lock"));
             }
+            // The answer is on its way.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            *self.busy.lock().expect("a lock") -= 1;
             let (api, what) = ("the CRM", "meeting");
             match fails {
                 None => Ok(()),
@@ -607,6 +606,20 @@ mod tests {
         let kept = stage.take_in(live(1, 20, "moved")).await.expect("kept");
         assert_eq!(kept.did, Did::Wrote);
         assert_eq!(stage.crm.shown().into_values().collect::<Vec<_>>(), ["moved"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deletion_after_a_worker_died_with_its_write_done_removes_the_record() {
+        let stage = Arc::new(Stage::with(Crm::default()));
+        let dying = Arc::clone(&stage);
+        let task = tokio::spawn(async move { dying.take_in(live(1, 10, "created")).await });
+        tokio::time::sleep(Duration::from_millis(110)).await;
+        task.abort();
+        assert!(task.await.expect_err("it died").is_cancelled());
+        assert_eq!(stage.crm.shown().len(), 1);
+        tokio::time::sleep(Duration::from_secs(36)).await;
+        assert_eq!(stage.take_in(gone(1, 20)).await.expect("kept").did, Did::Removed);
+        assert!(stage.crm.shown().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
