@@ -1,0 +1,238 @@
+//! The whole of one event's handling with every outside thing faked.
+
+use super::*;
+use serde_json::{Value, json};
+use shared::crm::meeting::Meeting;
+use shared::crm::{Contact, CrmError};
+use shared::engine::Input;
+use shared::engine::testing::MemoryLinks;
+use shared::nylas::mailboxes::{Folder, Grant};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A CRM that knows some people and holds meetings by their external id.
+#[derive(Default)]
+struct FakeCrm {
+    contacts: Mutex<BTreeMap<String, Contact>>,
+    meetings: Mutex<BTreeMap<String, Meeting>>,
+}
+
+impl FakeCrm {
+    fn knows(&self, address: &str, id: &str) {
+        let contact = Contact { id: id.to_owned(), deals: Vec::new() };
+        self.contacts.lock().expect("a lock").insert(address.to_owned(), contact);
+    }
+}
+
+impl FindContacts for FakeCrm {
+    async fn find_contacts(&self, addresses: &[EmailAddress], _: Deadline) -> Result<ContactsByAddress, CrmError> {
+        let known = self.contacts.lock().expect("a lock");
+        let of = |address: &EmailAddress| Some((address.clone(), vec![known.get(address.as_str())?.clone()]));
+        Ok(addresses.iter().filter_map(of).collect())
+    }
+}
+
+impl WriteMeetings for FakeCrm {
+    async fn upsert_meeting(&self, meeting: &Meeting, _: Deadline) -> Result<String, CrmError> {
+        let id = meeting.external_event_id.clone();
+        self.meetings.lock().expect("a lock").insert(id.clone(), meeting.clone());
+        Ok(format!("meet-{id}"))
+    }
+
+    async fn delete_meeting(&self, external_event_id: &str, _: Deadline) -> Result<(), CrmError> {
+        self.meetings.lock().expect("a lock").remove(external_event_id);
+        Ok(())
+    }
+}
+
+/// A Nylas with events and accounts.
+#[derive(Default)]
+struct FakeNylas(Mutex<BTreeMap<(String, String), Value>>);
+
+impl FakeNylas {
+    fn holds(&self, event: &Value) {
+        let text = |key: &str| event[key].as_str().expect("a text").to_owned();
+        self.0.lock().expect("a lock").insert((text("grant_id"), text("id")), event.clone());
+    }
+}
+
+impl DescribeMailbox for FakeNylas {
+    async fn folders(&self, _: &GrantId, _: Deadline) -> Result<Vec<Folder>, NylasError> {
+        Ok(Vec::new())
+    }
+
+    async fn grant(&self, grant: &GrantId, _: Deadline) -> Result<Option<Grant>, NylasError> {
+        let email = if grant.as_str() == "g1" { "ines@northwind.example" } else { "omar@northwind.example" };
+        Ok(Some(Grant {
+            id: grant.as_str().to_owned(),
+            email: Some(email.to_owned()),
+            provider: Some("microsoft".to_owned()),
+            grant_status: Some("valid".to_owned()),
+        }))
+    }
+}
+
+impl ReadEvents for FakeNylas {
+    async fn event(&self, grant: &GrantId, _: &str, id: &str, _: Deadline) -> Result<Option<Event>, NylasError> {
+        let held = self.0.lock().expect("a lock").get(&(grant.as_str().to_owned(), id.to_owned())).cloned();
+        Ok(held.map(|event| serde_json::from_value(event).expect("an event")))
+    }
+}
+
+struct Desk {
+    crm: FakeCrm,
+    nylas: FakeNylas,
+    links: MemoryLinks,
+    mailboxes: Mailboxes,
+    settings: Settings,
+}
+
+impl Desk {
+    fn new(scope: Scope) -> Self {
+        let company_domains = CompanyDomains::parse(["northwind.example"]).expect("a domain");
+        let desk = Self {
+            crm: FakeCrm::default(),
+            nylas: FakeNylas::default(),
+            links: MemoryLinks::default(),
+            mailboxes: Mailboxes::default(),
+            settings: Settings { company_domains, scope },
+        };
+        desk.crm.knows("dana@acme.example", "c1");
+        desk
+    }
+
+    /// Hands one notification over, in a batch of its own.
+    async fn told(&self, kind: &str, object: &Value) -> Decision {
+        let time = object["updated_at"].as_i64().unwrap_or(1_772_350_000);
+        let body = json!({"specversion": "1.0", "type": kind, "source": "/microsoft/events/realtime", "time": time,
+            "id": format!("{kind}-{}-{time}", object["id"]), "data": {"object": object}});
+        let body = body.to_string();
+        let envelope = Envelope::parse(&body).expect("an envelope");
+        let sent_at = jiff::Timestamp::from_second(1_772_359_999).expect("a time");
+        let deadline = Deadline::after(Duration::from_secs(25));
+        let work = Work { input: Input::Notification(envelope.clone()), body, sent_at, deadline };
+        let rules = BatchRules {
+            lookup: BatchLookup::new(&self.crm),
+            nylas: &self.nylas,
+            mailboxes: &self.mailboxes,
+            links: &self.links,
+            clock: Clock::system(),
+            settings: &self.settings,
+        };
+        let decided = match envelope.trigger.base() {
+            "event.deleted" => rules.deleted(&envelope, &work).await,
+            _ => rules.changed(&envelope, &work).await,
+        };
+        decided.expect("a decision")
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        self.crm.meetings.lock().expect("a lock").values().map(|meeting| meeting.subject.clone()).collect()
+    }
+}
+
+fn event(fields: Value) -> Value {
+    let mut event = json!({
+        "id": "e1", "grant_id": "g1", "calendar_id": "primary", "title": "Pilot", "status": "confirmed",
+        "ical_uid": "u1", "updated_at": 1_772_350_000,
+        "when": {"object": "timespan", "start_time": 1_772_359_200, "end_time": 1_772_361_000},
+        "organizer": {"email": "ines@northwind.example"},
+        "participants": [{"email": "ines@northwind.example", "status": "yes"}, {"email": "dana@acme.example", "status": "noreply"}],
+    });
+    let (Some(object), Value::Object(fields)) = (event.as_object_mut(), fields) else { panic!("objects") };
+    object.extend(fields);
+    event
+}
+
+fn ids(id: &str, at: i64) -> Value {
+    json!({"id": id, "grant_id": "g1", "calendar_id": null, "object": "event", "updated_at": at})
+}
+
+#[tokio::test]
+async fn meeting_with_a_known_contact_is_written_with_its_people_and_follows_its_calendar() {
+    let desk = Desk::new(Scope::Prospects);
+    let decision = desk.told("event.created", &event(json!({}))).await;
+    assert_eq!((decision.to_string().as_str(), decision.became.as_deref()), ("logged: known contact", Some("meet-e1")));
+    assert_eq!(decision.facts["contact_ids"], json!(["c1"]));
+    desk.told("event.updated", &event(json!({"title": "Pilot, moved", "updated_at": 1_772_350_100}))).await;
+    assert_eq!(desk.subjects(), ["Pilot, moved"]);
+    let late = desk.told("event.created", &event(json!({}))).await;
+    assert_eq!((late.outcome.as_str(), &late.facts["news"]), ("merged", &json!("older")));
+    assert_eq!(desk.subjects(), ["Pilot, moved"]);
+    let decision = desk.told("event.deleted", &ids("e1", 1_772_350_200)).await;
+    assert_eq!(decision.to_string(), "done: removed from the CRM");
+    assert!(desk.subjects().is_empty());
+}
+
+#[tokio::test]
+async fn deletion_before_the_creation_waits_for_nothing_and_stops_it() {
+    let desk = Desk::new(Scope::Prospects);
+    let decision = desk.told("event.deleted", &ids("e1", 1_772_350_200)).await;
+    assert_eq!(decision.to_string(), "done: deleted before anything was written");
+    let decision = desk.told("event.created", &event(json!({}))).await;
+    assert_eq!(decision.to_string(), "skipped: deleted since");
+    assert!(desk.subjects().is_empty());
+}
+
+#[tokio::test]
+async fn copies_on_two_calendars_are_one_meeting_that_shows_the_organizers() {
+    let desk = Desk::new(Scope::Prospects);
+    let elsewhere = json!({"id": "AAMk2", "grant_id": "g2", "title": "Pilot (copy)", "updated_at": 1_772_350_900});
+    desk.told("event.created", &event(elsewhere.clone())).await;
+    desk.nylas.holds(&event(elsewhere));
+    desk.told("event.created", &event(json!({}))).await;
+    assert_eq!(desk.subjects(), ["Pilot"], "whatever the attendee's clock says");
+    desk.told("event.deleted", &ids("e1", 1_772_351_000)).await;
+    assert_eq!(desk.subjects(), ["Pilot (copy)"], "the other calendar still has it, and is asked what it says");
+    let gone = json!({"id": "AAMk2", "grant_id": "g2", "updated_at": 1_772_351_100});
+    desk.told("event.deleted", &gone).await;
+    assert!(desk.subjects().is_empty());
+}
+
+#[tokio::test]
+async fn meeting_of_strangers_is_written_once_one_of_them_is_a_contact() {
+    let desk = Desk::new(Scope::Prospects);
+    let strangers =
+        event(json!({"participants": [{"email": "ines@northwind.example"}, {"email": "new@acme.example"}]}));
+    desk.nylas.holds(&strangers);
+    let decision = desk.told("event.created", &strangers).await;
+    assert_eq!(
+        (decision.to_string().as_str(), decision.waits_for),
+        ("skipped: no known contact", vec!["new@acme.example".to_owned()])
+    );
+    desk.crm.knows("new@acme.example", "c2");
+    let decision = desk.told("event.updated", &strangers).await;
+    assert_eq!(decision.to_string(), "logged: known contact", "the same version, which says something else by now");
+}
+
+#[tokio::test]
+async fn truncated_event_is_completed_and_one_that_is_gone_is_an_answer() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.nylas.holds(&event(json!({})));
+    let decision = desk.told("event.created.truncated", &ids("e1", 1_772_350_000)).await;
+    assert_eq!(decision.to_string(), "logged: known contact");
+    let decision = desk.told("event.updated.truncated", &ids("e2", 1_772_350_000)).await;
+    assert_eq!((decision.to_string().as_str(), decision.passing), ("skipped: no longer at Nylas", true));
+}
+
+#[tokio::test]
+async fn meeting_that_becomes_private_or_internal_leaves_the_crm() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told("event.created", &event(json!({}))).await;
+    let decision =
+        desk.told("event.updated", &event(json!({"visibility": "private", "updated_at": 1_772_350_100}))).await;
+    assert_eq!(
+        (decision.to_string().as_str(), &decision.facts["because"]),
+        ("done: removed from the CRM", &json!("private"))
+    );
+    assert!(desk.subjects().is_empty());
+}
+
+#[tokio::test]
+async fn scope_of_all_has_strangers_meetings_too_and_private_ones_without_their_content() {
+    let desk = Desk::new(Scope::All);
+    let strangers = json!([{"email": "ines@northwind.example"}, {"email": "new@acme.example"}]);
+    desk.told("event.created", &event(json!({"participants": strangers, "visibility": "private"}))).await;
+    assert_eq!(desk.subjects(), ["Private meeting"]);
+}
