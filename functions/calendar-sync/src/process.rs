@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::future::Future;
 
 use shared::crm::matching::{addresses_to_look_up, match_contacts};
-use shared::crm::meeting::WriteMeetings;
+use shared::crm::meeting::{Meeting, WriteMeetings};
 use shared::crm::{BatchLookup, ContactsByAddress, FindContacts};
 use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
@@ -174,33 +174,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
     /// What the rules make of an event: the copy, and the meeting if the CRM is to have one.
     async fn judge(&self, event: &Event, told_at: i64, deadline: Deadline) -> Result<Judged, Failure> {
         let people = People::in_event(event);
-        let company = &self.settings.company_domains;
-        let (meeting, decision) = match dropped(event, &people, company, self.settings.scope) {
-            Some(decision) => (None, decision),
-            None => {
-                let outside = people.outside(company);
-                let known = self.known(&people, deadline).await?;
-                let matched = match_contacts(&outside, people.organizer.as_ref(), &known);
-                match (matched, self.settings.scope) {
-                    (Err(nobody), Scope::Prospects) => {
-                        let texts: Vec<String> = nobody.unmatched.iter().map(ToString::to_string).collect();
-                        let decision = Decision::skipped("no known contact");
-                        (None, decision.with("unmatched", texts.clone()).waiting_for(texts))
-                    }
-                    (Err(_), Scope::All) => {
-                        (Some(meeting_of(event, &event.id, None, &known)), Decision::done("no known contact"))
-                    }
-                    (Ok(matched), _) => {
-                        let decision = Decision::done("known contact")
-                            .with("contact_ids", matched.contact_ids.clone())
-                            .with("deal_id", matched.deal.deal_id())
-                            .with("deal_rule", matched.deal.rule)
-                            .with("deals_rejected", matched.deal.rejected_to_json());
-                        (Some(meeting_of(event, &event.id, Some(&matched), &known)), decision)
-                    }
-                }
-            }
-        };
+        let (meeting, decision) = self.meeting(event, &people, deadline).await?;
         let grant = event.grant_id.clone().unwrap_or_default();
         let version = Version {
             sequence: event.sequence.unwrap_or_default(),
@@ -214,6 +188,38 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
         let copy = Copy { key, calendar: event.calendar_id.clone(), state };
         Ok(Judged { held: Held { copy, meeting }, decision })
+    }
+
+    /// The meeting that an event makes, none if the CRM is not to have it, and why.
+    async fn meeting(
+        &self,
+        event: &Event,
+        people: &People,
+        deadline: Deadline,
+    ) -> Result<(Option<Meeting>, Decision), Failure> {
+        let (company, scope) = (&self.settings.company_domains, self.settings.scope);
+        if let Some(decision) = dropped(event, people, company, scope) {
+            return Ok((None, decision));
+        }
+        let known = self.known(people, deadline).await?;
+        match match_contacts(&people.outside(company), people.organizer.as_ref(), &known) {
+            Ok(matched) => {
+                let decision = Decision::done("known contact")
+                    .with("contact_ids", matched.contact_ids.clone())
+                    .with("deal_id", matched.deal.deal_id())
+                    .with("deal_rule", matched.deal.rule)
+                    .with("deals_rejected", matched.deal.rejected_to_json());
+                Ok((Some(meeting_of(event, &event.id, Some(&matched), &known)), decision))
+            }
+            Err(nobody) => {
+                let unmatched: Vec<String> = nobody.unmatched.iter().map(ToString::to_string).collect();
+                let decision = Decision::skipped("no known contact").with("unmatched", unmatched.clone());
+                Ok(match scope {
+                    Scope::Prospects => (None, decision.waiting_for(unmatched)),
+                    Scope::All => (Some(meeting_of(event, &event.id, None, &known)), decision),
+                })
+            }
+        }
     }
 
     /// The contacts among the people; the company's own are nobody's contacts.

@@ -2,7 +2,6 @@
 
 use super::*;
 use serde_json::{Value, json};
-use shared::crm::meeting::Meeting;
 use shared::crm::{Contact, CrmError};
 use shared::engine::Input;
 use shared::engine::testing::MemoryLinks;
