@@ -12,7 +12,7 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::Version;
 use shared::domain::notification::{Envelope, GrantId};
-use shared::engine::{Clock, Deadline, Links, Work};
+use shared::engine::{Clock, Deadline, Links, SendToOwnQueue, Work};
 use shared::nylas::event::Event;
 use shared::nylas::mailboxes::{DescribeMailbox, Mailboxes};
 use shared::nylas::{Nylas, NylasError};
@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 /// The rules for one batch, carried out through the given ports.
-pub struct BatchRules<'a, C, N, L> {
+pub struct BatchRules<'a, C, N, L, Q> {
     /// The CRM, asked once for each address.
     pub lookup: BatchLookup<'a, C>,
     /// Nylas.
@@ -65,6 +65,8 @@ pub struct BatchRules<'a, C, N, L> {
     pub mailboxes: &'a Mailboxes,
     /// The links.
     pub links: &'a L,
+    /// The function's own queue.
+    pub queue: &'a Q,
     /// The time of day.
     pub clock: Clock,
     /// What the rules are set to.
@@ -72,14 +74,14 @@ pub struct BatchRules<'a, C, N, L> {
 }
 
 /// A copy as it is judged, with what the rules went by.
-struct Judged {
-    held: Held,
+pub(crate) struct Judged {
+    pub(crate) held: Held,
     /// Why, as far as it does not depend on what is known of other copies.
     decision: Decision,
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C, N, L> {
-    /// Decides about an event that was created or changed. It is no master of a series.
+impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
+    /// Decides about an event that was created or changed.
     ///
     /// # Errors
     /// If the CRM, Nylas or the tables do not do what is asked.
@@ -87,7 +89,15 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         let Some(event) = self.whole(envelope, work).await? else {
             return Ok(Decision::skipped("no longer at Nylas").for_now());
         };
-        let judged = self.judge(&event, work.sent_at.as_second(), work.deadline).await?;
+        if event.is_master() {
+            return self.lay_out(&event, None, work).await;
+        }
+        self.single(&event, work).await
+    }
+
+    /// Decides about one event that is no master of a series.
+    pub(crate) async fn single(&self, event: &Event, work: &Work) -> Result<Decision, Failure> {
+        let judged = self.judge(event, false, work.sent_at.as_second(), work.deadline).await?;
         let key = judged.held.copy.key.clone();
         let CopyState::Live { version, .. } = judged.held.copy.state else {
             return Ok(judged.decision);
@@ -96,7 +106,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         let identity = match index.find(&key).await? {
             Known::Bound(identity) => identity,
             Known::Deleted { at } if version.changed_at <= at => return Ok(Decision::skipped("deleted since")),
-            Known::Deleted { .. } | Known::Unheard => match index.bind(&key, version, &identity_of(&event)).await? {
+            Known::Deleted { .. } | Known::Unheard => match index.bind(&key, version, &identity_of(event)).await? {
                 Some(identity) => identity,
                 None => return Ok(Decision::skipped("deleted since")),
             },
@@ -117,6 +127,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         let key = CopyKey { grant: grant.as_str().to_owned(), event: id.clone(), by_rule: false };
         let at = told_at(&work.body).unwrap_or(work.sent_at.as_second());
         let identity = match self.index().bury(&key, at).await? {
+            Buried::Tombstone if self.is_series(&key).await? => return self.remove_series(&key, at, None, work).await,
             Buried::Tombstone => return Ok(Decision::done("deleted before anything was written")),
             Buried::Bound(identity) => identity,
         };
@@ -126,11 +137,11 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         Ok(decided(Decision::done("deleted"), &kept).with("meeting", identity))
     }
 
-    fn index(&self) -> CopyIndex<'_, L> {
+    pub(crate) fn index(&self) -> CopyIndex<'_, L> {
         CopyIndex { links: self.links, clock: self.clock.clone() }
     }
 
-    fn keeper(&self) -> Keeper<'_, L, C, Self> {
+    pub(crate) fn keeper(&self) -> Keeper<'_, L, C, Self> {
         Keeper { links: self.links, crm: self.lookup.crm(), calendars: self, clock: self.clock.clone() }
     }
 
@@ -156,7 +167,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
         }
     }
 
-    async fn fetched(
+    pub(crate) async fn fetched(
         &self,
         grant: &GrantId,
         calendar: Option<&str>,
@@ -172,7 +183,13 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
     }
 
     /// What the rules make of an event: the copy, and the meeting if the CRM is to have one.
-    async fn judge(&self, event: &Event, told_at: i64, deadline: Deadline) -> Result<Judged, Failure> {
+    pub(crate) async fn judge(
+        &self,
+        event: &Event,
+        by_rule: bool,
+        told_at: i64,
+        deadline: Deadline,
+    ) -> Result<Judged, Failure> {
         let people = People::in_event(event);
         let (meeting, decision) = self.meeting(event, &people, deadline).await?;
         let grant = event.grant_id.clone().unwrap_or_default();
@@ -185,7 +202,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
             content: meeting.as_ref().map(digest_of),
             of_the_organizer: self.is_of_the_organizer(event, &people, deadline).await?,
         };
-        let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
+        let key = CopyKey { grant, event: event.id.clone(), by_rule };
         let copy = Copy { key, calendar: event.calendar_id.clone(), state };
         Ok(Judged { held: Held { copy, meeting }, decision })
     }
@@ -229,7 +246,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
     }
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C, N, L> {
+impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
     /// True if the copy lies in the calendar of who called the meeting. Only a colleague's can.
     async fn is_of_the_organizer(&self, event: &Event, people: &People, deadline: Deadline) -> Result<bool, Failure> {
         let colleague = people.organizer.as_ref().filter(|organizer| self.settings.company_domains.contains(organizer));
@@ -241,11 +258,18 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> BatchRules<'_, C,
     }
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links> HeldCopies for BatchRules<'_, C, N, L> {
+impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> HeldCopies
+    for BatchRules<'_, C, N, L, Q>
+{
     async fn held(&self, key: &CopyKey, calendar: Option<&str>, deadline: Deadline) -> Result<Option<Held>, Failure> {
         let Some(grant) = GrantId::parse(&key.grant) else { return Ok(None) };
-        let Some(event) = self.fetched(&grant, calendar, &key.event, deadline).await? else { return Ok(None) };
-        let judged = self.judge(&event, 0, deadline).await?;
+        let event = if key.by_rule {
+            self.occurrence_by_rule(&grant, calendar, &key.event, deadline).await?
+        } else {
+            self.fetched(&grant, calendar, &key.event, deadline).await?
+        };
+        let Some(event) = event else { return Ok(None) };
+        let judged = self.judge(&event, key.by_rule, 0, deadline).await?;
         Ok(Some(judged.held))
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 use shared::crm::{Contact, CrmError};
 use shared::engine::Input;
-use shared::engine::testing::MemoryLinks;
+use shared::engine::testing::{MemoryLinks, MemoryQueue};
 use shared::nylas::mailboxes::{Folder, Grant};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -83,6 +83,7 @@ struct Desk {
     crm: FakeCrm,
     nylas: FakeNylas,
     links: MemoryLinks,
+    queue: MemoryQueue,
     mailboxes: Mailboxes,
     settings: Settings,
 }
@@ -94,11 +95,38 @@ impl Desk {
             crm: FakeCrm::default(),
             nylas: FakeNylas::default(),
             links: MemoryLinks::default(),
+            queue: MemoryQueue::default(),
             mailboxes: Mailboxes::default(),
             settings: Settings { company_domains, scope },
         };
         desk.crm.knows("dana@acme.example", "c1");
         desk
+    }
+
+    fn rules(&self) -> BatchRules<'_, FakeCrm, FakeNylas, MemoryLinks, MemoryQueue> {
+        BatchRules {
+            lookup: BatchLookup::new(&self.crm),
+            nylas: &self.nylas,
+            mailboxes: &self.mailboxes,
+            links: &self.links,
+            queue: &self.queue,
+            clock: Clock::system(),
+            settings: &self.settings,
+        }
+    }
+
+    /// Works off the jobs that were sent, each once, and those that they send.
+    async fn work_off(&self) -> usize {
+        let mut done = 0;
+        while let Some(message) = self.queue.sent().get(done).cloned() {
+            let input = Input::Job { kind: "calendar.series".to_owned() };
+            let sent_at = jiff::Timestamp::from_second(1_772_359_999).expect("a time");
+            let deadline = Deadline::after(Duration::from_secs(25));
+            let work = Work { input, body: message.body, sent_at, deadline };
+            self.rules().go_on_with_series(&work).await.expect("a decision");
+            done += 1;
+        }
+        done
     }
 
     /// Hands one notification over, in a batch of its own.
@@ -111,14 +139,7 @@ impl Desk {
         let sent_at = jiff::Timestamp::from_second(1_772_359_999).expect("a time");
         let deadline = Deadline::after(Duration::from_secs(25));
         let work = Work { input: Input::Notification(envelope.clone()), body, sent_at, deadline };
-        let rules = BatchRules {
-            lookup: BatchLookup::new(&self.crm),
-            nylas: &self.nylas,
-            mailboxes: &self.mailboxes,
-            links: &self.links,
-            clock: Clock::system(),
-            settings: &self.settings,
-        };
+        let rules = self.rules();
         let decided = match envelope.trigger.base() {
             "event.deleted" => rules.deleted(&envelope, &work).await,
             _ => rules.changed(&envelope, &work).await,
@@ -234,4 +255,61 @@ async fn scope_of_all_has_strangers_meetings_too_and_private_ones_without_their_
     let strangers = json!([{"email": "ines@northwind.example"}, {"email": "new@acme.example"}]);
     desk.told("event.created", &event(json!({"participants": strangers, "visibility": "private"}))).await;
     assert_eq!(desk.subjects(), ["Private meeting"]);
+}
+
+/// A weekly meeting that began in spring, at nine in New York.
+fn series(fields: Value) -> Value {
+    let mut master = event(json!({"id": "m1", "recurrence": ["RRULE:FREQ=WEEKLY"], "ical_uid": "s1"}));
+    let (Some(object), Value::Object(fields)) = (master.as_object_mut(), fields) else { panic!("objects") };
+    object.extend(fields);
+    master
+}
+
+#[tokio::test]
+async fn series_becomes_one_meeting_an_occurrence_slice_by_slice_and_none_for_its_master() {
+    let desk = Desk::new(Scope::Prospects);
+    let daily = series(json!({"recurrence": ["RRULE:FREQ=DAILY;COUNT=50"]}));
+    desk.nylas.holds(&daily);
+    let decision = desk.told("event.created", &daily).await;
+    assert_eq!((&decision.facts["kept"], &decision.facts["left"]), (&json!(20), &json!(30)));
+    assert_eq!(desk.work_off().await, 2);
+    let meetings = desk.crm.meetings.lock().expect("a lock").clone();
+    assert_eq!(meetings.len(), 50);
+    assert!(!meetings.contains_key("m1") && meetings.contains_key("m1_20260301T100000Z"), "{:?}", meetings.keys());
+    assert!(meetings.values().all(|meeting| meeting.series_label.as_deref() == Some("Series: Pilot")));
+}
+
+#[tokio::test]
+async fn cancelled_occurrence_cancels_one_meeting_and_a_changed_one_says_what_its_own_event_says() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told("event.created", &series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"]}))).await;
+    let moved =
+        event(json!({"id": "m1_20260308T100000Z", "master_event_id": "m1", "original_start_time": 1_772_964_000,
+        "ical_uid": "s1", "title": "Pilot, elsewhere", "updated_at": 1_772_350_050}));
+    desk.nylas.holds(&moved);
+    let changed = series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"], "updated_at": 1_772_350_100,
+        "occurrences": ["m1_20260308T100000Z"], "cancelled_occurrences": ["m1_20260315T100000Z"]}));
+    desk.told("event.updated", &changed).await;
+    let meetings = desk.crm.meetings.lock().expect("a lock").clone();
+    let told: Vec<String> =
+        meetings.values().map(|meeting| format!("{} {:?}", meeting.subject, meeting.status)).collect();
+    assert_eq!(told, ["Pilot Confirmed", "Pilot, elsewhere Confirmed", "Pilot Cancelled", "Pilot Confirmed"]);
+}
+
+#[tokio::test]
+async fn occurrences_that_the_rule_no_longer_names_go_and_all_go_with_their_master() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told("event.created", &series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"]}))).await;
+    assert_eq!(desk.subjects().len(), 4);
+    let shorter = series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=2"], "updated_at": 1_772_350_100}));
+    desk.told("event.updated", &shorter).await;
+    assert_eq!(desk.subjects().len(), 2);
+    let late = series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"], "updated_at": 1_772_350_050}));
+    desk.told("event.updated", &late).await;
+    assert_eq!(desk.subjects().len(), 2, "old news brings nothing back");
+    desk.told("event.deleted", &ids("m1", 1_772_350_200)).await;
+    assert!(desk.subjects().is_empty());
+    let decision = desk.told("event.updated", &shorter).await;
+    assert_eq!(decision.to_string(), "skipped: deleted since");
+    assert!(desk.subjects().is_empty());
 }

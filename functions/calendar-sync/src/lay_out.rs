@@ -1,0 +1,307 @@
+//! A series in the CRM: each of its occurrences is kept as a meeting of its own, in slices that are jobs of their own,
+//! so that an invocation never runs long and a crash costs no more than a slice.
+//!
+//! The link of a series remembers which starts were laid out: what the rule no longer names goes, and all of it when the
+//! master is deleted.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use shared::crm::FindContacts;
+use shared::crm::meeting::WriteMeetings;
+use shared::domain::decision::Decision;
+use shared::domain::digest::sha256_hex;
+use shared::domain::failure::Failure;
+use shared::domain::link::{Link, LinkKey, LinkState, Version};
+use shared::domain::notification::{GrantId, NotificationId};
+use shared::domain::queue_message::{GroupId, deduplication_id};
+use shared::engine::{Deadline, Links, OwnMessage, PutLink, Revision, SendToOwnQueue, StoreError, Work};
+use shared::nylas::event::Event;
+
+use crate::copies::{Copy, CopyKey, CopyState};
+use crate::index::{Buried, Known};
+use crate::keep::Held;
+use crate::meeting::identity_of;
+use crate::process::{BatchRules, ReadEvents};
+use crate::series::{Window, events_of, occurrence_id, occurrences, original_start_of, start_of};
+
+/// How far occurrences are laid out before and after now.
+const LAID_OUT: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// How many occurrences one message keeps.
+const SLICE: usize = 20;
+
+/// The function's name, as its messages bear it.
+const FUNCTION: &str = "calendar-sync";
+
+/// `{"type":"calendar.series", …}`: what is left of a series.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesJob {
+    /// Always `calendar.series`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Makes a job that was sent twice one job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The account.
+    pub grant_id: String,
+    /// The calendar, where it is known.
+    pub calendar_id: Option<String>,
+    /// The master.
+    pub event_id: String,
+    /// The start up to which everything is done, in Unix seconds.
+    pub after: i64,
+    /// When the master was deleted, in Unix seconds, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<i64>,
+    /// Which version of the master it was begun for: a later one is another job.
+    pub version: Version,
+}
+
+/// What the link of a series holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Facts {
+    /// Starts of occurrences that the CRM may show by this series' rule, in Unix seconds.
+    starts: BTreeSet<i64>,
+}
+
+/// One step of a slice.
+enum Step<'e> {
+    /// The occurrence is kept as this event.
+    Keep(&'e Event),
+    /// The rule no longer names it.
+    Remove,
+}
+
+impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
+    /// Keeps the occurrences that a master stands for, those after a start, as many as a slice holds.
+    pub(crate) async fn lay_out(&self, master: &Event, after: Option<i64>, work: &Work) -> Result<Decision, Failure> {
+        let told_at = work.sent_at.as_second();
+        let version = Version {
+            sequence: master.sequence.unwrap_or_default(),
+            changed_at: master.updated_at.map_or(told_at, Timestamp::as_second),
+        };
+        let grant = master.grant_id.clone().unwrap_or_default();
+        let key = CopyKey { grant, event: master.id.clone(), by_rule: false };
+        if let Known::Deleted { at } = self.index().find(&key).await?
+            && version.changed_at <= at
+        {
+            return Ok(Decision::skipped("deleted since"));
+        }
+        let window = Window { from: shifted(work.sent_at, -LAID_OUT), to: shifted(work.sent_at, LAID_OUT) };
+        let laid =
+            occurrences(master, window).map_err(|error| Failure::permanent("event.series", error.to_string()))?;
+        let changed = self.changed_by_themselves(master, work.deadline).await?;
+        let started = |id: &str| changed.iter().find(|event| event.id == id)?.original_start_time;
+        let events = events_of(master, &laid, started);
+
+        let by_rule: BTreeSet<i64> = events.iter().filter_map(start_seconds).collect();
+        let Some(standing) = self.remember(&key, version, |facts| facts.starts.extend(&by_rule)).await? else {
+            return Ok(Decision::skipped("older than what is known of the series"));
+        };
+        let is_in_window = |start: &i64| (window.from.as_second()..=window.to.as_second()).contains(start);
+        let held: BTreeSet<i64> = changed.iter().filter_map(start_seconds).collect();
+        let mut steps: Vec<(i64, Step<'_>)> =
+            events.iter().filter_map(|event| Some((start_seconds(event)?, Step::Keep(event)))).collect();
+        let gone = standing
+            .starts
+            .iter()
+            .filter(|start| is_in_window(start) && !by_rule.contains(start) && !held.contains(start));
+        steps.extend(gone.map(|start| (*start, Step::Remove)));
+        steps.sort_by_key(|(start, _)| *start);
+        steps.retain(|(start, _)| after.is_none_or(|after| *start > after));
+
+        if after.is_none() {
+            for event in &changed {
+                self.single(event, work).await?;
+            }
+        }
+        let left = steps.split_off(steps.len().min(SLICE));
+        for (start, step) in &steps {
+            match step {
+                Step::Keep(event) => self.keep_by_rule(event, version, work).await?,
+                Step::Remove => self.remove_by_rule(&key, *start, version.changed_at, work.deadline).await?,
+            }
+        }
+        let last = steps.last().map(|(start, _)| *start);
+        match last.filter(|_| !left.is_empty()) {
+            Some(after) => self.go_on(&key, master.calendar_id.clone(), after, None, version).await?,
+            None => {
+                let removed = |start: &i64| is_in_window(start) && !by_rule.contains(start);
+                self.remember(&key, version, |facts| facts.starts.retain(|start| !removed(start))).await?;
+            }
+        }
+        Ok(Decision::done("series").with("kept", steps.len()).with("left", left.len()).with("more", laid.more))
+    }
+
+    /// True if the copy is the master of a series that was laid out.
+    pub(crate) async fn is_series(&self, key: &CopyKey) -> Result<bool, Failure> {
+        Ok(self.links.get(&series_key(key)).await.map_err(store_failure)?.is_some())
+    }
+
+    /// Removes every occurrence of a series whose master was deleted, those after a start, as many as a slice holds.
+    pub(crate) async fn remove_series(
+        &self,
+        key: &CopyKey,
+        at: i64,
+        after: Option<i64>,
+        work: &Work,
+    ) -> Result<Decision, Failure> {
+        let facts = self.facts(key).await?.0;
+        let mut starts: Vec<i64> =
+            facts.starts.into_iter().filter(|start| after.is_none_or(|after| *start > after)).collect();
+        let left = starts.split_off(starts.len().min(SLICE));
+        for start in &starts {
+            self.remove_by_rule(key, *start, at, work.deadline).await?;
+        }
+        if let (Some(after), false) = (starts.last(), left.is_empty()) {
+            let version = Version { sequence: 0, changed_at: at };
+            self.go_on(key, None, *after, Some(at), version).await?;
+        }
+        Ok(Decision::done("series deleted").with("removed", starts.len()).with("left", left.len()))
+    }
+
+    /// Goes on with what is left of a series.
+    ///
+    /// # Errors
+    /// If the job cannot be read, or the CRM, Nylas or the tables do not do what is asked.
+    pub async fn go_on_with_series(&self, work: &Work) -> Result<Decision, Failure> {
+        let job: SeriesJob = serde_json::from_str(&work.body)
+            .map_err(|error| Failure::permanent("body.unreadable", format!("the job cannot be read: {error}")))?;
+        let grant = GrantId::parse(&job.grant_id)
+            .ok_or_else(|| Failure::permanent("body.unreadable", "the job's `grant_id` is empty or too long"))?;
+        if let Some(at) = job.deleted_at {
+            let key = CopyKey { grant: job.grant_id, event: job.event_id, by_rule: false };
+            return self.remove_series(&key, at, Some(job.after), work).await;
+        }
+        match self.fetched(&grant, job.calendar_id.as_deref(), &job.event_id, work.deadline).await? {
+            Some(master) if master.is_master() => self.lay_out(&master, Some(job.after), work).await,
+            _ => Ok(Decision::skipped("no series any more")),
+        }
+    }
+
+    /// The occurrence of a series as its rule has it now; none if the rule does not name it.
+    pub(crate) async fn occurrence_by_rule(
+        &self,
+        grant: &GrantId,
+        calendar: Option<&str>,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Event>, Failure> {
+        let Some((master, _)) = id.rsplit_once('_') else { return Ok(None) };
+        let Some(start) = original_start_of(master, id) else { return Ok(None) };
+        let Some(master) = self.fetched(grant, calendar, master, deadline).await? else { return Ok(None) };
+        let around = Window {
+            from: shifted(start, -SignedDuration::from_hours(1)),
+            to: shifted(start, SignedDuration::from_hours(1)),
+        };
+        let laid =
+            occurrences(&master, around).map_err(|error| Failure::permanent("event.series", error.to_string()))?;
+        Ok(events_of(&master, &laid, |_| None).into_iter().find(|event| event.original_start_time == Some(start)))
+    }
+
+    /// The occurrences that a master says were changed by themselves, as Nylas holds them.
+    async fn changed_by_themselves(&self, master: &Event, deadline: Deadline) -> Result<Vec<Event>, Failure> {
+        let Some(grant) = master.grant_id.as_deref().and_then(GrantId::parse) else { return Ok(Vec::new()) };
+        let mut changed = Vec::new();
+        for id in master.occurrences.iter().flatten() {
+            changed.extend(self.fetched(&grant, master.calendar_id.as_deref(), id, deadline).await?);
+        }
+        Ok(changed)
+    }
+
+    async fn keep_by_rule(&self, event: &Event, version: Version, work: &Work) -> Result<(), Failure> {
+        let judged = self.judge(event, true, version.changed_at, work.deadline).await?;
+        let bound = self.index().bind(&judged.held.copy.key, version, &identity_of(event)).await?;
+        let Some(identity) = bound else { return Ok(()) };
+        self.keeper().take_in(&identity, judged.held, work.deadline).await?;
+        Ok(())
+    }
+
+    async fn remove_by_rule(&self, series: &CopyKey, start: i64, at: i64, deadline: Deadline) -> Result<(), Failure> {
+        let Ok(start) = Timestamp::from_second(start) else { return Ok(()) };
+        let event = occurrence_id(&series.event, start);
+        let key = CopyKey { grant: series.grant.clone(), event, by_rule: true };
+        let Buried::Bound(identity) = self.index().bury(&key, at).await? else { return Ok(()) };
+        let gone = Copy { key, calendar: None, state: CopyState::Gone { at } };
+        self.keeper().take_in(&identity, Held { copy: gone, meeting: None }, deadline).await?;
+        Ok(())
+    }
+
+    async fn go_on(
+        &self,
+        series: &CopyKey,
+        calendar_id: Option<String>,
+        after: i64,
+        deleted_at: Option<i64>,
+        version: Version,
+    ) -> Result<(), Failure> {
+        let unwritable = |error: serde_json::Error| Failure::permanent("job.unwritable", error.to_string());
+        let (grant_id, event_id) = (series.grant.clone(), series.event.clone());
+        let kind = "calendar.series".to_owned();
+        let job = SeriesJob { kind, id: None, grant_id, calendar_id, event_id, after, deleted_at, version };
+        let said = serde_json::to_string(&job).map_err(unwritable)?;
+        let id = NotificationId::of_our_own("job", &sha256_hex(&[said.as_bytes()]));
+        let body = serde_json::to_string(&SeriesJob { id: Some(id.as_str().to_owned()), ..job }).map_err(unwritable)?;
+        let message = OwnMessage {
+            body,
+            group: GroupId::of("event", &series.event),
+            deduplication_id: deduplication_id(FUNCTION, &id),
+        };
+        self.queue.send(&message).await.map_err(|error| Failure::transient("queue.unavailable", error.0))
+    }
+
+    async fn facts(&self, series: &CopyKey) -> Result<(Facts, Version, Option<Revision>), Failure> {
+        let Some(standing) = self.links.get(&series_key(series)).await.map_err(store_failure)? else {
+            return Ok((Facts::default(), Version::default(), None));
+        };
+        let facts = serde_json::from_value(standing.link.facts.into()).map_err(|error| {
+            Failure::permanent("link.broken", format!("the link of a series cannot be read: {error}"))
+        })?;
+        Ok((facts, standing.link.version, Some(standing.revision)))
+    }
+
+    /// Changes what is remembered of a series, and answers it; none if a newer version of its master is known.
+    async fn remember(
+        &self,
+        series: &CopyKey,
+        version: Version,
+        change: impl Fn(&mut Facts),
+    ) -> Result<Option<Facts>, Failure> {
+        loop {
+            let (mut facts, known, revision) = self.facts(series).await?;
+            if known > version {
+                return Ok(None);
+            }
+            change(&mut facts);
+            let Ok(serde_json::Value::Object(map)) = serde_json::to_value(&facts) else {
+                return Err(Failure::permanent("link.broken", "the link of a series cannot be written"));
+            };
+            let state = LinkState::Live { became: series.event.clone() };
+            let link = Link { key: series_key(series), state, version, content: None, facts: map };
+            let put = self.links.put(&link, revision, self.clock.now()).await.map_err(store_failure)?;
+            if matches!(put, PutLink::Stored(_)) {
+                return Ok(Some(facts));
+            }
+        }
+    }
+}
+
+fn series_key(series: &CopyKey) -> LinkKey {
+    LinkKey::new("series", &sha256_hex(&[series.grant.as_bytes(), b"/", series.event.as_bytes()]))
+}
+
+/// When an occurrence begins by its series' rule.
+fn start_seconds(event: &Event) -> Option<i64> {
+    let start = event.original_start_time.or_else(|| event.when.as_ref().and_then(start_of))?;
+    Some(start.as_second())
+}
+
+fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(time)
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    Failure::transient("store.unavailable", error.0)
+}
