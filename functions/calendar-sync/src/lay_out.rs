@@ -125,12 +125,11 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
             }
         }
         let last = steps.last().map(|(start, _)| *start);
-        match last.filter(|_| !left.is_empty()) {
-            Some(after) => self.go_on(&key, master.calendar_id.clone(), after, None, version).await?,
-            None => {
-                let removed = |start: &i64| is_in_window(start) && !by_rule.contains(start);
-                self.remember(&key, version, |facts| facts.starts.retain(|start| !removed(start))).await?;
-            }
+        if let Some(after) = last.filter(|_| !left.is_empty()) {
+            self.go_on(&key, master.calendar_id.clone(), after, None, version).await?;
+        } else {
+            let removed = |start: &i64| is_in_window(start) && !by_rule.contains(start);
+            self.remember(&key, version, |facts| facts.starts.retain(|start| !removed(start))).await?;
         }
         Ok(Decision::done("series").with("kept", steps.len()).with("left", left.len()).with("more", laid.more))
     }
