@@ -1,7 +1,7 @@
 //! What an event becomes in the CRM, and which events become nothing: the mapping of the meeting contract.
 
 use shared::crm::ContactsByAddress;
-use shared::crm::matching::Matched;
+use shared::crm::matching::{Matched, known_as};
 use shared::crm::meeting::{Attendee, Meeting, MeetingStatus, MeetingTime};
 use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
@@ -131,12 +131,7 @@ fn status_of(status: Option<&str>) -> MeetingStatus {
 fn attendees_of(event: &Event, known: &ContactsByAddress) -> Vec<Attendee> {
     let attendee = |invitee: &Invitee| {
         let email = address_of(invitee);
-        let contact = email.as_ref().and_then(|email| {
-            [Some(email.clone()), email.without_tag()]
-                .into_iter()
-                .flatten()
-                .find_map(|address| known.get(&address)?.first())
-        });
+        let contact = email.as_ref().and_then(|email| known_as(email).find_map(|address| known.get(&address)?.first()));
         Attendee {
             contact_id: contact.map(|contact| contact.id.clone()),
             name: invitee.name.clone().filter(|name| !name.trim().is_empty()),

@@ -1,6 +1,7 @@
 //! A description as a person would read it: clean text without what conferencing tools put into every invitation.
 
 use regex::Regex;
+use shared::domain::pattern::pattern;
 use shared::plain_text::plain_text;
 use std::sync::LazyLock;
 
@@ -19,10 +20,6 @@ static ZOOM_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^find your loc
 
 /// What begins a block of Webex's, which goes on to the end.
 const WEBEX_BEGIN: &str = "Do not delete or change any of the following text";
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).unwrap_or_else(|error| unreachable!("a pattern of this module is wrong: {error}"))
-}
 
 /// The description of an event as clean text; empty if there is none.
 #[must_use]

@@ -11,7 +11,7 @@ use super::{Contact, ContactsByAddress, Deal};
 use crate::domain::address::EmailAddress;
 
 /// What the CRM may know an address by: the address itself, then the mailbox behind a tagged one.
-fn known_as(address: &EmailAddress) -> impl Iterator<Item = EmailAddress> {
+pub fn known_as(address: &EmailAddress) -> impl Iterator<Item = EmailAddress> {
     std::iter::once(address.clone()).chain(address.without_tag())
 }
 
