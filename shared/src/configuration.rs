@@ -128,14 +128,23 @@ pub enum NotABaseUrl {
     NotABase,
 }
 
-/// Reads a base URL; its path ends in a slash, so that calls can be joined to it.
-pub fn parse_base_url(text: &str) -> Result<url::Url, NotABaseUrl> {
-    let mut url = url::Url::parse(text).map_err(|_| NotABaseUrl::Unreadable)?;
+/// Reads an address that is called as it is: `https://`, or `http://` for this machine only.
+pub fn parse_address(text: &str) -> Result<url::Url, NotABaseUrl> {
+    let url = url::Url::parse(text).map_err(|_| NotABaseUrl::Unreadable)?;
     let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
     if url.scheme() != "https" && !(url.scheme() == "http" && local) {
         return Err(NotABaseUrl::NotEncrypted);
     }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(NotABaseUrl::NotABase);
+    }
+    Ok(url)
+}
+
+/// Reads a base URL; its path ends in a slash, so that calls can be joined to it.
+pub fn parse_base_url(text: &str) -> Result<url::Url, NotABaseUrl> {
+    let mut url = parse_address(text)?;
+    if url.query().is_some() {
         return Err(NotABaseUrl::NotABase);
     }
     if !url.path().ends_with('/') {

@@ -4,7 +4,9 @@
 //! - [`engine`] (feature `worker`): what turns an SQS batch into decisions, each exactly once: leases, dead letters,
 //!   back-off, partial batches. It knows ports, not adapters.
 //! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
+//! - [`alerts`] (feature `worker`): what people are told at once.
 //! - [`plain_text`] (feature `worker`): HTML made readable.
+//! - [`reconcile`] (feature `worker`): what is common to the functions that look for what Nylas has not notified of.
 //! - [`worker`] (feature `worker`): the clients of a queue worker, wired.
 //! - [`aws`] (feature `aws`): adapters to SQS, S3, Secrets Manager and (feature `worker`) DynamoDB.
 //! - [`configuration`], [`telemetry`]: the environment read into types, logs and metrics written out.
@@ -20,6 +22,8 @@ pub mod aws;
 pub mod telemetry;
 
 #[cfg(feature = "worker")]
+pub mod alerts;
+#[cfg(feature = "worker")]
 pub mod crm;
 #[cfg(feature = "worker")]
 pub mod engine;
@@ -29,5 +33,7 @@ pub mod http;
 pub mod nylas;
 #[cfg(feature = "worker")]
 pub mod plain_text;
+#[cfg(feature = "worker")]
+pub mod reconcile;
 #[cfg(feature = "worker")]
 pub mod worker;

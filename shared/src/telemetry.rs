@@ -31,13 +31,14 @@ pub fn start_logging() {
 pub struct Metrics {
     function: &'static str,
     counts: Map<String, Value>,
+    percentages: Map<String, Value>,
 }
 
 impl Metrics {
     /// No counts yet.
     #[must_use]
     pub fn new(function: &'static str) -> Self {
-        Self { function, counts: Map::new() }
+        Self { function, counts: Map::new(), percentages: Map::new() }
     }
 
     /// Adds to a count.
@@ -46,9 +47,16 @@ impl Metrics {
         self.counts.insert(name.to_owned(), (standing + count).into());
     }
 
-    /// Writes the counts as one line, if there are any.
+    /// Sets a share, in percent.
+    pub fn percentage(&mut self, name: &'static str, of: u64, among: u64) {
+        if let Some(percent) = (of * 100).checked_div(among) {
+            self.percentages.insert(name.to_owned(), percent.into());
+        }
+    }
+
+    /// Writes the counts and shares as one line, if there are any.
     pub fn emit(self) {
-        if self.counts.is_empty() {
+        if self.counts.is_empty() && self.percentages.is_empty() {
             return;
         }
         let line = self.to_line(jiff::Timestamp::now().as_millisecond());
@@ -57,8 +65,11 @@ impl Metrics {
     }
 
     fn to_line(&self, at: i64) -> Value {
-        let names: Vec<Value> = self.counts.keys().map(|name| json!({ "Name": name, "Unit": "Count" })).collect();
+        let named = |unit: &'static str| move |name: &String| json!({ "Name": name, "Unit": unit });
+        let names: Vec<Value> =
+            self.counts.keys().map(named("Count")).chain(self.percentages.keys().map(named("Percent"))).collect();
         let mut line = self.counts.clone();
+        line.extend(self.percentages.clone());
         line.insert("Function".to_owned(), self.function.into());
         line.insert(
             "_aws".to_owned(),
@@ -81,15 +92,18 @@ mod tests {
         metrics.add("Logged", 1);
         metrics.add("Logged", 2);
         metrics.add("Skipped", 1);
+        metrics.percentage("Coverage", 199, 200);
+        metrics.percentage("Nothing", 0, 0);
         assert_eq!(
             metrics.to_line(1_700_000_000_000),
             json!({
-                "Function": "email-activity", "Logged": 3, "Skipped": 1,
+                "Function": "email-activity", "Logged": 3, "Skipped": 1, "Coverage": 99,
                 "_aws": {
                     "Timestamp": 1_700_000_000_000_i64,
                     "CloudWatchMetrics": [{
                         "Namespace": "CrmAutopilot", "Dimensions": [[]],
-                        "Metrics": [{ "Name": "Logged", "Unit": "Count" }, { "Name": "Skipped", "Unit": "Count" }],
+                        "Metrics": [{ "Name": "Logged", "Unit": "Count" }, { "Name": "Skipped", "Unit": "Count" },
+                            { "Name": "Coverage", "Unit": "Percent" }],
                     }],
                 },
             })

@@ -1,5 +1,6 @@
 //! What every queue worker is built on: the engine over its own queue, links, Nylas, the CRM. Built once a process.
 
+use crate::alerts::AlertWebhook;
 use crate::aws::SdkConfig;
 use crate::aws::bodies::ArchiveBodies;
 use crate::aws::leases::DynamoLeases;
@@ -40,6 +41,8 @@ pub struct Worker {
     pub loop_id: LoopId,
     /// The SDK configuration, for clients that only one function needs.
     pub sdk: SdkConfig,
+    http: reqwest::Client,
+    secrets: Secrets,
 }
 
 /// A function cannot start.
@@ -86,11 +89,14 @@ impl Worker {
                 None
             }
             Some(base_url) => Some(RestCrm::new(ApiClient::new(
-                http,
+                http.clone(),
                 ApiSettings {
                     name: "the CRM",
                     base_url,
-                    credential: Credential::Stored { secrets, arn: environment.required("CRM_API_KEY_SECRET_ARN")? },
+                    credential: Credential::Stored {
+                        secrets: secrets.clone(),
+                        arn: environment.required("CRM_API_KEY_SECRET_ARN")?,
+                    },
                     credential_parameter: "CrmApiKey",
                     calls_per_second: Some(calls_per_second(environment)?),
                 },
@@ -116,7 +122,19 @@ impl Worker {
             crm,
             company_domains,
             sdk,
+            http,
+            secrets,
         })
+    }
+
+    /// Who is told at once; none, which is said, while `AlertWebhookUrl` is not set.
+    #[must_use]
+    pub fn alerts(&self, environment: &Environment) -> Option<AlertWebhook> {
+        let Some(arn) = environment.optional("ALERT_WEBHOOK_SECRET_ARN") else {
+            tracing::warn!(parameter = "AlertWebhookUrl", "alerts are off: the parameter is empty");
+            return None;
+        };
+        Some(AlertWebhook::new(self.http.clone(), self.secrets.clone(), arn))
     }
 }
 

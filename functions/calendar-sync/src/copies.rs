@@ -55,6 +55,15 @@ pub enum CopyState {
 }
 
 impl Copy {
+    /// True if nothing newer than what is known stands in this version of it.
+    #[must_use]
+    pub fn covers(&self, version: Version) -> bool {
+        match &self.state {
+            CopyState::Live { version: known, .. } => *known >= version,
+            CopyState::Gone { at } => *at >= version.changed_at,
+        }
+    }
+
     /// The digest of what it says; none once it is gone, or if the CRM is not to have it.
     #[must_use]
     pub fn content(&self) -> Option<&str> {

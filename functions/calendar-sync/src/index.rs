@@ -6,9 +6,10 @@
 use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
-use shared::engine::{Clock, Links, PutLink, Revision, StoreError};
+use shared::engine::{Clock, Links, PutLink, Revision};
 
 use crate::copies::CopyKey;
+use crate::process::store_failure;
 
 /// The index over the links.
 pub struct CopyIndex<'a, L> {
@@ -95,7 +96,7 @@ impl<L: Links> CopyIndex<'_, L> {
         };
         let known = match standing.link.state {
             LinkState::Live { became } => Known::Bound(became),
-            LinkState::Tombstone => Known::Deleted { at: standing.link.version.changed_at },
+            LinkState::Tombstone | LinkState::Note => Known::Deleted { at: standing.link.version.changed_at },
         };
         Ok((known, Some(standing.revision)))
     }
@@ -117,10 +118,6 @@ impl<L: Links> CopyIndex<'_, L> {
 /// The key of a copy. An occurrence by rule and the same occurrence held by itself are one: their ids are.
 fn copy_key(copy: &CopyKey) -> LinkKey {
     LinkKey::new("event-copy", &sha256_hex(&[copy.grant.as_bytes(), b"/", copy.event.as_bytes()]))
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use shared::crm::meeting::{Meeting, WriteMeetings};
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
-use shared::engine::{Clock, Deadline, Links, PutLink, Revision, StoreError};
+use shared::engine::{Clock, Deadline, Links, PutLink, Revision};
 
 use crate::copies::{Copies, Copy, CopyKey, CopyState, News, Step};
+use crate::process::store_failure;
 
 /// How long a write to the CRM may take: longer than the function's timeout, so that nobody is still at it afterwards.
 const WRITING_LASTS: SignedDuration = SignedDuration::from_secs(35);
@@ -159,6 +160,14 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
                 kept.did = did;
             }
         }
+    }
+
+    /// What is known of a copy of a meeting; none if nothing is.
+    ///
+    /// # Errors
+    /// If the table does not answer.
+    pub async fn known(&self, identity: &str, copy: &CopyKey) -> Result<Option<Copy>, Failure> {
+        Ok(self.read(&meeting_key(identity)).await?.facts.copies.get(copy).cloned())
     }
 
     /// Asks the copy's calendar what it holds now.
@@ -317,10 +326,6 @@ async fn wait(deadline: Deadline) -> Result<(), Failure> {
     }
     tokio::time::sleep(LOOK_AGAIN).await;
     Ok(())
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }
 
 #[cfg(test)]

@@ -8,32 +8,35 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-use shared::crm::FindContacts;
-use shared::crm::meeting::WriteMeetings;
 use shared::domain::decision::Decision;
 use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
-use shared::domain::notification::{GrantId, NotificationId};
-use shared::domain::queue_message::{GroupId, deduplication_id};
-use shared::engine::{Deadline, Links, OwnMessage, PutLink, Revision, SendToOwnQueue, StoreError, Work};
+use shared::domain::notification::GrantId;
+use shared::domain::queue_message::GroupId;
+use shared::engine::job::{job_message, send};
+use shared::engine::{Deadline, Links as _, PutLink, Revision, Work};
 use shared::nylas::event::Event;
 
+use crate::FUNCTION;
 use crate::copies::{Copy, CopyKey, CopyState};
 use crate::index::{Buried, Known};
 use crate::keep::Held;
 use crate::meeting::identity_of;
-use crate::process::{BatchRules, ReadEvents};
+use crate::process::{BatchRules, Ports, store_failure};
 use crate::series::{Window, events_of, occurrence_id, occurrences, original_start_of, start_of};
 
 /// How far occurrences are laid out before and after now.
 const LAID_OUT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
+/// How far ahead they are laid out at least, if the series is looked at every night.
+const LAID_OUT_AT_LEAST: SignedDuration = SignedDuration::from_hours(60 * 24);
+
 /// How many occurrences one message keeps.
 const SLICE: usize = 20;
 
-/// The function's name, as its messages bear it.
-const FUNCTION: &str = "calendar-sync";
+/// The type of a job that goes on with a series.
+pub(crate) const SERIES: &str = "calendar.series";
 
 /// `{"type":"calendar.series", …}`: what is left of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +44,6 @@ pub struct SeriesJob {
     /// Always `calendar.series`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Makes a job that was sent twice one job.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
     /// The account.
     pub grant_id: String,
     /// The calendar, where it is known.
@@ -57,6 +57,8 @@ pub struct SeriesJob {
     pub deleted_at: Option<i64>,
     /// Which version of the master it was begun for: a later one is another job.
     pub version: Version,
+    /// When the message was sent that it goes on with, in Unix seconds: another one is another job.
+    pub goes_on_with: i64,
 }
 
 /// What the link of a series holds.
@@ -64,6 +66,18 @@ pub struct SeriesJob {
 struct Facts {
     /// Starts of occurrences that the CRM may show by this series' rule, in Unix seconds.
     starts: BTreeSet<i64>,
+    /// Up to when everything was laid out, in Unix seconds.
+    #[serde(default)]
+    until: i64,
+}
+
+/// What is known of a series that was laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LaidOut {
+    /// The version of its master.
+    pub(crate) version: Version,
+    /// Up to when it was laid out, in Unix seconds.
+    until: i64,
 }
 
 /// One step of a slice.
@@ -74,7 +88,7 @@ enum Step<'e> {
     Remove,
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
+impl<P: Ports> BatchRules<'_, '_, P> {
     /// Keeps the occurrences that a master stands for, those after a start, as many as a slice holds.
     pub(crate) async fn lay_out(&self, master: &Event, after: Option<i64>, work: &Work) -> Result<Decision, Failure> {
         let told_at = work.sent_at.as_second();
@@ -126,17 +140,32 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         }
         let last = steps.last().map(|(start, _)| *start);
         if let Some(after) = last.filter(|_| !left.is_empty()) {
-            self.go_on(&key, master.calendar_id.clone(), after, None, version).await?;
+            self.go_on(&key, master.calendar_id.clone(), after, None, version, work).await?;
         } else {
             let removed = |start: &i64| is_in_window(start) && !by_rule.contains(start);
-            self.remember(&key, version, |facts| facts.starts.retain(|start| !removed(start))).await?;
+            let until = window.to.as_second();
+            self.remember(&key, version, |facts| {
+                facts.starts.retain(|start| !removed(start));
+                facts.until = facts.until.max(until);
+            })
+            .await?;
         }
         Ok(Decision::done("series").with("kept", steps.len()).with("left", left.len()).with("more", laid.more))
     }
 
-    /// True if the copy is the master of a series that was laid out.
-    pub(crate) async fn is_series(&self, key: &CopyKey) -> Result<bool, Failure> {
-        Ok(self.links.get(&series_key(key)).await.map_err(store_failure)?.is_some())
+    /// What is known of a series; none if the copy is no master of one that was laid out.
+    pub(crate) async fn laid_out(&self, key: &CopyKey) -> Result<Option<LaidOut>, Failure> {
+        let (facts, version, revision) = self.facts(key).await?;
+        Ok(revision.map(|_| LaidOut { version, until: facts.until }))
+    }
+
+    /// Lays a series out further, as a job of its own, if that was last done too long ago.
+    pub(crate) async fn extend(&self, key: &CopyKey, calendar: &str, work: &Work) -> Result<(), Failure> {
+        let Some(laid) = self.laid_out(key).await? else { return Ok(()) };
+        if laid.until >= shifted(work.sent_at, LAID_OUT_AT_LEAST).as_second() {
+            return Ok(());
+        }
+        self.go_on(key, Some(calendar.to_owned()), laid.until, None, laid.version, work).await
     }
 
     /// Removes every occurrence of a series whose master was deleted, those after a start, as many as a slice holds.
@@ -156,7 +185,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         }
         if let (Some(after), false) = (starts.last(), left.is_empty()) {
             let version = Version { sequence: 0, changed_at: at };
-            self.go_on(key, None, *after, Some(at), version).await?;
+            self.go_on(key, None, *after, Some(at), version, work).await?;
         }
         Ok(Decision::done("series deleted").with("removed", starts.len()).with("left", left.len()))
     }
@@ -235,24 +264,17 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         after: i64,
         deleted_at: Option<i64>,
         version: Version,
+        work: &Work,
     ) -> Result<(), Failure> {
-        let unwritable = |error: serde_json::Error| Failure::permanent("job.unwritable", error.to_string());
         let (grant_id, event_id) = (series.grant.clone(), series.event.clone());
-        let kind = "calendar.series".to_owned();
-        let job = SeriesJob { kind, id: None, grant_id, calendar_id, event_id, after, deleted_at, version };
-        let said = serde_json::to_string(&job).map_err(unwritable)?;
-        let id = NotificationId::of_our_own("job", &sha256_hex(&[said.as_bytes()]));
-        let body = serde_json::to_string(&SeriesJob { id: Some(id.as_str().to_owned()), ..job }).map_err(unwritable)?;
-        let message = OwnMessage {
-            body,
-            group: GroupId::of("event", &series.event),
-            deduplication_id: deduplication_id(FUNCTION, &id),
-        };
-        self.queue.send(&message).await.map_err(|error| Failure::transient("queue.unavailable", error.0))
+        let kind = SERIES.to_owned();
+        let goes_on_with = work.sent_at.as_second();
+        let job = SeriesJob { kind, grant_id, calendar_id, event_id, after, deleted_at, version, goes_on_with };
+        send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("event", &series.event), &job)?).await
     }
 
     async fn facts(&self, series: &CopyKey) -> Result<(Facts, Version, Option<Revision>), Failure> {
-        let Some(standing) = self.links.get(&series_key(series)).await.map_err(store_failure)? else {
+        let Some(standing) = self.rules.ports.links.get(&series_key(series)).await.map_err(store_failure)? else {
             return Ok((Facts::default(), Version::default(), None));
         };
         let facts = serde_json::from_value(standing.link.facts.into()).map_err(|error| {
@@ -279,7 +301,13 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
             };
             let state = LinkState::Live { became: series.event.clone() };
             let link = Link { key: series_key(series), state, version, content: None, facts: map };
-            let put = self.links.put(&link, revision, self.clock.now()).await.map_err(store_failure)?;
+            let put = self
+                .rules
+                .ports
+                .links
+                .put(&link, revision, self.rules.ports.clock.now())
+                .await
+                .map_err(store_failure)?;
             if matches!(put, PutLink::Stored(_)) {
                 return Ok(Some(facts));
             }
@@ -299,8 +327,4 @@ fn start_seconds(event: &Event) -> Option<i64> {
 
 fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(time)
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }

@@ -20,6 +20,20 @@ pub enum Scope {
     All,
 }
 
+impl Scope {
+    /// Reads `prospects` or `all`.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "prospects" => Ok(Self::Prospects),
+            "all" => Ok(Self::All),
+            _ => Err("it must be `prospects` or `all`"),
+        }
+    }
+}
+
 /// The people in a meeting, normalised; what is no address is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct People {

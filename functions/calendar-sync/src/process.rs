@@ -4,6 +4,11 @@
 use serde::Deserialize;
 use std::future::Future;
 
+use shared::alerts::{Alert, AlertWebhook};
+use shared::aws::leases::DynamoLeases;
+use shared::aws::links::DynamoLinks;
+use shared::aws::worker_queue::{JobQueue, WorkerQueue};
+use shared::configuration::{ConfigurationError, Environment};
 use shared::crm::matching::{addresses_to_look_up, match_contacts};
 use shared::crm::meeting::{Meeting, WriteMeetings};
 use shared::crm::{BatchLookup, ContactsByAddress, FindContacts};
@@ -12,18 +17,22 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::Version;
 use shared::domain::notification::{Envelope, GrantId};
-use shared::engine::{Clock, Deadline, Links, SendToOwnQueue, Work};
-use shared::nylas::event::Event;
-use shared::nylas::mailboxes::{DescribeMailbox, Mailboxes};
-use shared::nylas::{Nylas, NylasError};
+use shared::domain::own_mail::LoopId;
+use shared::engine::{Clock, Deadline, Decisions, Input, Leases, Links, Processor, SendToQueue, StoreError, Work};
+use shared::nylas::event::{Calendar, Event};
+use shared::nylas::mailboxes::{DescribeMailbox, ListGrants, Mailboxes};
+use shared::nylas::{EventFilter, Nylas, NylasError, Page};
+use shared::worker::{Crm, Worker};
 
+use crate::backfill::BACKFILL;
 use crate::copies::{Copy, CopyKey, CopyState, News};
 use crate::index::{Buried, CopyIndex, Known};
 use crate::keep::{Did, Held, HeldCopies, Keeper, Kept};
+use crate::lay_out::SERIES;
 use crate::meeting::{People, Scope, digest_of, dropped, identity_of, meeting_of};
 
-/// What is asked of Nylas about events.
-pub trait ReadEvents: DescribeMailbox {
+/// What is asked of Nylas about calendars.
+pub trait ReadEvents: DescribeMailbox + ListGrants {
     /// An event; none if it is no longer there.
     fn event(
         &self,
@@ -32,6 +41,23 @@ pub trait ReadEvents: DescribeMailbox {
         id: &str,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Option<Event>, NylasError>> + Send;
+
+    /// A page of a calendar's events.
+    fn events(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        wanted: &EventFilter<'_>,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Page<Event>, NylasError>> + Send;
+
+    /// The calendars of an account.
+    fn calendars(
+        &self,
+        grant: &GrantId,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Vec<Calendar>, NylasError>> + Send;
 }
 
 impl ReadEvents for Nylas {
@@ -44,6 +70,59 @@ impl ReadEvents for Nylas {
     ) -> Result<Option<Event>, NylasError> {
         self.event(grant, calendar, id, deadline).await
     }
+
+    async fn events(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        wanted: &EventFilter<'_>,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Event>, NylasError> {
+        self.events(grant, calendar, wanted, page_token, deadline).await
+    }
+
+    async fn calendars(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Calendar>, NylasError> {
+        self.calendars(grant, deadline).await
+    }
+}
+
+/// What the function needs of the outside, each as narrow as its role.
+pub trait Ports: Sync {
+    /// The CRM.
+    type Crm: FindContacts + WriteMeetings;
+    /// Nylas.
+    type Nylas: ReadEvents;
+    /// What became of each event.
+    type Links: Links;
+    /// What was decided before.
+    type Decisions: Decisions + Leases;
+    /// The function's own queue.
+    type Queue: SendToQueue;
+    /// The queue of email-activity, for the mail of an account that is back.
+    type MailQueue: SendToQueue;
+    /// Who is told that an account has to be connected again.
+    type Alerts: Alert;
+}
+
+/// The ports, filled.
+pub struct Provision<'a, P: Ports> {
+    /// The CRM; none while it is off.
+    pub crm: Option<&'a P::Crm>,
+    /// Nylas.
+    pub nylas: &'a P::Nylas,
+    /// What became of each event.
+    pub links: &'a P::Links,
+    /// What was decided before.
+    pub decisions: &'a P::Decisions,
+    /// The function's own queue.
+    pub queue: &'a P::Queue,
+    /// The queue of email-activity.
+    pub mail_queue: &'a P::MailQueue,
+    /// Who is told; none while alerts are off.
+    pub alerts: Option<&'a P::Alerts>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// What the rules are set to.
@@ -53,24 +132,140 @@ pub struct Settings {
     pub company_domains: CompanyDomains,
     /// Which meetings the CRM has.
     pub scope: Scope,
+    /// What marks events that this deployment makes.
+    pub loop_id: LoopId,
+    /// Accounts whose mail is not email-activity's.
+    pub support_grants: Vec<String>,
 }
 
-/// The rules for one batch, carried out through the given ports.
-pub struct BatchRules<'a, C, N, L, Q> {
-    /// The CRM, asked once for each address.
-    pub lookup: BatchLookup<'a, C>,
-    /// Nylas.
-    pub nylas: &'a N,
-    /// What is remembered of mailboxes from batch to batch.
-    pub mailboxes: &'a Mailboxes,
-    /// The links.
-    pub links: &'a L,
-    /// The function's own queue.
-    pub queue: &'a Q,
-    /// The time of day.
-    pub clock: Clock,
-    /// What the rules are set to.
-    pub settings: &'a Settings,
+/// The ports of the deployed function.
+pub struct Deployed;
+
+impl Ports for Deployed {
+    type Crm = Crm;
+    type Nylas = Nylas;
+    type Links = DynamoLinks;
+    type Decisions = DynamoLeases;
+    type Queue = WorkerQueue;
+    type MailQueue = JobQueue;
+    type Alerts = AlertWebhook;
+}
+
+/// The rules of calendar-sync, carried out through the given ports. Lives as long as the instance.
+pub struct CalendarSync<'a, P: Ports> {
+    pub(crate) ports: Provision<'a, P>,
+    pub(crate) settings: Settings,
+    mailboxes: Mailboxes,
+}
+
+/// The clients that this function has beside a worker's, and what it is set to.
+pub struct Further {
+    mail_queue: JobQueue,
+    alerts: Option<AlertWebhook>,
+    scope: Scope,
+    support_grants: Vec<String>,
+}
+
+impl Further {
+    /// Reads the environment and builds the clients.
+    ///
+    /// # Errors
+    /// If a variable of the environment cannot be used.
+    pub fn from_environment(worker: &Worker, environment: &Environment) -> Result<Self, ConfigurationError> {
+        Ok(Self {
+            mail_queue: JobQueue::new(&worker.sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
+            alerts: worker.alerts(environment),
+            scope: environment.parsed("CALENDAR_SCOPE", Scope::Prospects, Scope::parse)?,
+            support_grants: environment.list("SUPPORT_GRANT_IDS"),
+        })
+    }
+}
+
+impl<'a> CalendarSync<'a, Deployed> {
+    /// The rules with the clients of a worker and those of this function.
+    #[must_use]
+    pub fn new(worker: &'a Worker, further: &'a Further) -> Self {
+        let ports = Provision {
+            crm: worker.crm.as_ref(),
+            nylas: &worker.nylas,
+            links: &worker.links,
+            decisions: &worker.engine.leases,
+            queue: &worker.engine.queue,
+            mail_queue: &further.mail_queue,
+            alerts: further.alerts.as_ref(),
+            clock: Clock::system(),
+        };
+        let settings = Settings {
+            company_domains: worker.company_domains.clone(),
+            scope: further.scope,
+            loop_id: worker.loop_id.clone(),
+            support_grants: further.support_grants.clone(),
+        };
+        Self::with(ports, settings)
+    }
+}
+
+impl<'a, P: Ports> CalendarSync<'a, P> {
+    /// The provider of an account; none if there is no such account any more.
+    pub(crate) async fn provider(&self, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, NylasError> {
+        self.mailboxes.provider(self.ports.nylas, grant, deadline).await
+    }
+
+    /// The rules with the given ports.
+    #[must_use]
+    pub fn with(ports: Provision<'a, P>, settings: Settings) -> Self {
+        Self { ports, settings, mailboxes: Mailboxes::default() }
+    }
+
+    /// The rules for one batch, whose messages share their lookups.
+    pub fn for_batch(&self) -> Batch<'_, 'a, P> {
+        let rules = self.ports.crm.map(|crm| BatchRules { rules: self, lookup: BatchLookup::new(crm) });
+        Batch { sync: self, rules }
+    }
+}
+
+/// One batch: news of accounts, and of events as far as there is a CRM to write to.
+pub struct Batch<'r, 'a, P: Ports> {
+    sync: &'r CalendarSync<'a, P>,
+    rules: Option<BatchRules<'r, 'a, P>>,
+}
+
+/// The rules for the events of one batch.
+pub struct BatchRules<'r, 'a, P: Ports> {
+    pub(crate) rules: &'r CalendarSync<'a, P>,
+    pub(crate) lookup: BatchLookup<'r, P::Crm>,
+}
+
+impl<P: Ports> Processor for Batch<'_, '_, P> {
+    async fn process(&self, work: &Work) -> Result<Decision, Failure> {
+        let kind = match &work.input {
+            Input::Notification(envelope) => envelope.trigger.base(),
+            Input::Job { kind } => kind.as_str(),
+        };
+        match (&work.input, kind) {
+            (Input::Notification(envelope), kind) if kind.starts_with("grant.") => {
+                return self.sync.account(envelope, work).await;
+            }
+            (Input::Notification(_), "event.created" | "event.updated" | "event.deleted")
+            | (Input::Job { .. }, SERIES | BACKFILL | "reconcile") => {}
+            _ => {
+                let what = format!(
+                    "calendar-sync has no rule for `{kind}`; it was sent to the wrong queue, or by a newer release"
+                );
+                return Err(Failure::permanent("body.unknown_type", what));
+            }
+        }
+        let Some(rules) = &self.rules else {
+            return Ok(Decision::off("CrmBaseUrl"));
+        };
+        match (&work.input, kind) {
+            (Input::Notification(envelope), "event.deleted") => rules.deleted(envelope, work).await,
+            (Input::Notification(envelope), _) => rules.changed(envelope, work).await,
+            (Input::Job { .. }, SERIES) => rules.go_on_with_series(work).await,
+            (Input::Job { .. }, BACKFILL) => rules.backfill(work).await,
+            (Input::Job { .. }, _) => rules.reconcile(work).await,
+        }
+    }
 }
 
 /// A copy as it is judged, with what the rules went by.
@@ -80,7 +275,7 @@ pub(crate) struct Judged {
     decision: Decision,
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
+impl<P: Ports> BatchRules<'_, '_, P> {
     /// Decides about an event that was created or changed.
     ///
     /// # Errors
@@ -89,10 +284,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         let Some(event) = self.whole(envelope, work).await? else {
             return Ok(Decision::skipped("no longer at Nylas").for_now());
         };
-        if event.is_master() {
-            return self.lay_out(&event, None, work).await;
-        }
-        self.single(&event, work).await
+        self.handle(&event, work).await
     }
 
     /// Decides about one event that is no master of a series.
@@ -127,7 +319,9 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         let key = CopyKey { grant: grant.as_str().to_owned(), event: id.clone(), by_rule: false };
         let at = told_at(&work.body).unwrap_or(work.sent_at.as_second());
         let identity = match self.index().bury(&key, at).await? {
-            Buried::Tombstone if self.is_series(&key).await? => return self.remove_series(&key, at, None, work).await,
+            Buried::Tombstone if self.laid_out(&key).await?.is_some() => {
+                return self.remove_series(&key, at, None, work).await;
+            }
             Buried::Tombstone => return Ok(Decision::done("deleted before anything was written")),
             Buried::Bound(identity) => identity,
         };
@@ -137,12 +331,27 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         Ok(decided(Decision::done("deleted"), &kept).with("meeting", identity))
     }
 
-    pub(crate) fn index(&self) -> CopyIndex<'_, L> {
-        CopyIndex { links: self.links, clock: self.clock.clone() }
+    pub(crate) fn index(&self) -> CopyIndex<'_, P::Links> {
+        CopyIndex { links: self.rules.ports.links, clock: self.rules.ports.clock.clone() }
     }
 
-    pub(crate) fn keeper(&self) -> Keeper<'_, L, C, Self> {
-        Keeper { links: self.links, crm: self.lookup.crm(), calendars: self, clock: self.clock.clone() }
+    pub(crate) fn keeper(&self) -> Keeper<'_, P::Links, P::Crm, Self> {
+        let ports = &self.rules.ports;
+        Keeper { links: ports.links, crm: self.lookup.crm(), calendars: self, clock: ports.clock.clone() }
+    }
+
+    /// What is known of a copy; none if nothing is.
+    pub(crate) async fn copy(&self, key: &CopyKey) -> Result<Option<Copy>, Failure> {
+        match self.index().find(key).await? {
+            Known::Bound(identity) => self.keeper().known(&identity, key).await,
+            Known::Deleted { at } => Ok(Some(Copy { key: key.clone(), calendar: None, state: CopyState::Gone { at } })),
+            Known::Unheard => Ok(None),
+        }
+    }
+
+    /// Handles an event that is whole.
+    pub(crate) async fn handle(&self, event: &Event, work: &Work) -> Result<Decision, Failure> {
+        if event.is_master() { self.lay_out(event, None, work).await } else { self.single(event, work).await }
     }
 
     /// The event with all that is needed: as it was notified, else as Nylas holds it; none if it is gone.
@@ -161,8 +370,12 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
                     let what = "the notification carries neither the event nor the ids to fetch it by";
                     return Err(Failure::permanent("body.incomplete", what));
                 };
-                let calendar = carried.as_ref().and_then(|event| event.calendar_id.as_deref());
-                self.fetched(&grant, calendar, id, work.deadline).await
+                let mut calendar = carried.as_ref().and_then(|event| event.calendar_id.clone());
+                if calendar.is_none() {
+                    let key = CopyKey { grant: grant.as_str().to_owned(), event: id.to_owned(), by_rule: false };
+                    calendar = self.copy(&key).await?.and_then(|copy| copy.calendar);
+                }
+                self.fetched(&grant, calendar.as_deref(), id, work.deadline).await
             }
         }
     }
@@ -174,7 +387,7 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         id: &str,
         deadline: Deadline,
     ) -> Result<Option<Event>, Failure> {
-        let event = self.nylas.event(grant, calendar.unwrap_or("primary"), id, deadline).await?;
+        let event = self.rules.ports.nylas.event(grant, calendar.unwrap_or("primary"), id, deadline).await?;
         Ok(event.map(|event| Event {
             grant_id: event.grant_id.or_else(|| Some(grant.as_str().to_owned())),
             calendar_id: event.calendar_id.or_else(|| calendar.map(str::to_owned)),
@@ -214,14 +427,19 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
         people: &People,
         deadline: Deadline,
     ) -> Result<(Option<Meeting>, Decision), Failure> {
-        let (company, scope) = (&self.settings.company_domains, self.settings.scope);
+        let (company, scope) = (&self.rules.settings.company_domains, self.rules.settings.scope);
+        if event.is_made_by(&self.rules.settings.loop_id) {
+            return Ok((None, Decision::skipped("made by this deployment")));
+        }
         if let Some(decision) = dropped(event, people, company, scope) {
             return Ok((None, decision));
         }
         let known = self.known(people, deadline).await?;
         match match_contacts(&people.outside(company), people.organizer.as_ref(), &known) {
             Ok(matched) => {
+                let made_by = event.is_made_by_the_scheduler().then_some("scheduler");
                 let decision = Decision::done("known contact")
+                    .with("made_by", made_by)
                     .with("contact_ids", matched.contact_ids.clone())
                     .with("deal_id", matched.deal.deal_id())
                     .with("deal_rule", matched.deal.rule)
@@ -241,26 +459,25 @@ impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue
 
     /// The contacts among the people; the company's own are nobody's contacts.
     async fn known(&self, people: &People, deadline: Deadline) -> Result<ContactsByAddress, Failure> {
-        let outside: Vec<EmailAddress> = people.outside(&self.settings.company_domains);
+        let outside: Vec<EmailAddress> = people.outside(&self.rules.settings.company_domains);
         Ok(self.lookup.find(&addresses_to_look_up(&outside), deadline).await?)
     }
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> BatchRules<'_, C, N, L, Q> {
+impl<P: Ports> BatchRules<'_, '_, P> {
     /// True if the copy lies in the calendar of who called the meeting. Only a colleague's can.
     async fn is_of_the_organizer(&self, event: &Event, people: &People, deadline: Deadline) -> Result<bool, Failure> {
-        let colleague = people.organizer.as_ref().filter(|organizer| self.settings.company_domains.contains(organizer));
+        let colleague =
+            people.organizer.as_ref().filter(|organizer| self.rules.settings.company_domains.contains(organizer));
         let (Some(organizer), Some(grant)) = (colleague, event.grant_id.as_deref().and_then(GrantId::parse)) else {
             return Ok(false);
         };
-        let own = self.mailboxes.own_address(self.nylas, &grant, deadline).await?;
+        let own = self.rules.mailboxes.own_address(self.rules.ports.nylas, &grant, deadline).await?;
         Ok(own.as_ref() == Some(organizer))
     }
 }
 
-impl<C: FindContacts + WriteMeetings, N: ReadEvents, L: Links, Q: SendToOwnQueue> HeldCopies
-    for BatchRules<'_, C, N, L, Q>
-{
+impl<P: Ports> HeldCopies for BatchRules<'_, '_, P> {
     async fn held(&self, key: &CopyKey, calendar: Option<&str>, deadline: Deadline) -> Result<Option<Held>, Failure> {
         let Some(grant) = GrantId::parse(&key.grant) else { return Ok(None) };
         let event = if key.by_rule {
@@ -288,12 +505,16 @@ fn carried_event(body: &str) -> Option<Event> {
 }
 
 /// When the notification was made, in Unix seconds.
-fn told_at(body: &str) -> Option<i64> {
+pub(crate) fn told_at(body: &str) -> Option<i64> {
     #[derive(Deserialize)]
     struct Notification {
         time: Option<i64>,
     }
     serde_json::from_str::<Notification>(body).ok()?.time
+}
+
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    Failure::transient("store.unavailable", error.0)
 }
 
 /// The decision, now that it is known what the news came to.

@@ -18,8 +18,8 @@ use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::never_log::NeverLog;
 use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::own_mail::LoopId;
-use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToOwnQueue, StoreError, Work};
-use shared::nylas::mailboxes::{DescribeMailbox, Grant, Mailboxes, Roles};
+use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToQueue, StoreError, Work};
+use shared::nylas::mailboxes::{DescribeMailbox, ListGrants, Mailboxes, Roles};
 use shared::nylas::message::Message;
 use shared::nylas::{HeaderFields, MessageId, Nylas, NylasError, Page, Received};
 use shared::worker::{Crm, Worker};
@@ -31,7 +31,7 @@ use crate::mail::{
 };
 
 /// What is asked of Nylas about mail.
-pub trait ReadMail: DescribeMailbox {
+pub trait ReadMail: DescribeMailbox + ListGrants {
     /// A mail; none if it is no longer there.
     fn message(
         &self,
@@ -49,9 +49,6 @@ pub trait ReadMail: DescribeMailbox {
         page_token: Option<&str>,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Page<MessageId>, NylasError>> + Send;
-
-    /// Grants from the given one on; none beyond the last.
-    fn grants(&self, offset: usize, deadline: Deadline) -> impl Future<Output = Result<Vec<Grant>, NylasError>> + Send;
 }
 
 impl ReadMail for Nylas {
@@ -73,10 +70,6 @@ impl ReadMail for Nylas {
         deadline: Deadline,
     ) -> Result<Page<MessageId>, NylasError> {
         self.messages(grant, received, page_token, deadline).await
-    }
-
-    async fn grants(&self, offset: usize, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
-        self.grants(offset, deadline).await
     }
 }
 
@@ -103,7 +96,7 @@ pub trait Ports: Sync {
     /// What was decided before.
     type Decisions: Decisions;
     /// The function's own queue.
-    type Queue: SendToOwnQueue;
+    type Queue: SendToQueue;
     /// The never-log list.
     type NeverLog: NeverLogged;
 }
@@ -438,7 +431,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn identity_of_copy(&self, message: &Message) -> Result<Option<String>, Failure> {
         Ok(self.link(&copy_key(message)).await?.and_then(|link| match link.state {
             LinkState::Live { became } => Some(became),
-            LinkState::Tombstone => None,
+            LinkState::Tombstone | LinkState::Note => None,
         }))
     }
 
@@ -617,7 +610,7 @@ fn copy_key(message: &Message) -> LinkKey {
 fn already_logged(standing: &Link, envelope: &Envelope, message: &Message) -> Decision {
     let became = match &standing.state {
         LinkState::Live { became } => became.clone(),
-        LinkState::Tombstone => return Decision::skipped("removed before"),
+        LinkState::Tombstone | LinkState::Note => return Decision::skipped("removed before"),
     };
     let remembered = |fact: &str| standing.facts.get(fact).and_then(serde_json::Value::as_str).unwrap_or_default();
     if remembered("notification_id") == envelope.id.as_str() {

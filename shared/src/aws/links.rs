@@ -25,7 +25,7 @@ struct Item {
     link: Link,
     revision: u64,
     updated_at: String,
-    /// Only a tombstone ends; a live link stays for as long as the thing it links.
+    /// A tombstone and a note end; a live link stays for as long as the thing it links.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     expires_at: Option<i64>,
 }
@@ -63,7 +63,9 @@ impl Links for DynamoLinks {
         let revision = expected.map_or(1, |revision| revision.0 + 1);
         let expires_at = match link.state {
             LinkState::Live { .. } => None,
-            LinkState::Tombstone => now.checked_add((TOMBSTONE_DAYS * 24).hours()).ok().map(Timestamp::as_second),
+            LinkState::Tombstone | LinkState::Note => {
+                now.checked_add((TOMBSTONE_DAYS * 24).hours()).ok().map(Timestamp::as_second)
+            }
         };
         let item: HashMap<String, AttributeValue> =
             serde_dynamo::to_item(Item { link: link.clone(), revision, updated_at: now.to_string(), expires_at })

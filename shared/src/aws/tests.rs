@@ -30,8 +30,8 @@ use crate::domain::pointer::BodyPointer;
 use crate::domain::queue_message::{GroupId, queue_accepts};
 use crate::engine::{
     About, Bodies as _, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions as _, Ending, FailedTry,
-    Lease, LeaseKey, Leases as _, Links as _, OwnMessage, PutLink, Queue as _, Revision, SendToOwnQueue as _,
-    StoredLink, Waiting, WaitingPlace,
+    Lease, LeaseKey, Leases as _, Links as _, OwnMessage, PutLink, Queue as _, Revision, SendToQueue as _, StoredLink,
+    Waiting, WaitingPlace,
 };
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/email-activity.fifo";

@@ -1,4 +1,4 @@
-//! A worker's own queue and its dead-letter queue in SQS.
+//! A worker's own queue and its dead-letter queue in SQS, and the queues of others that jobs are put into.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeNameForSends};
@@ -8,7 +8,7 @@ use super::describe;
 use super::outbox::trace_attribute;
 use crate::domain::digest::sha256_hex;
 use crate::domain::queue_message::{GroupId, queue_accepts};
-use crate::engine::{DeadLetter, OwnMessage, Queue, SendToOwnQueue, StoreError};
+use crate::engine::{DeadLetter, OwnMessage, Queue, SendToQueue, StoreError};
 
 /// SQS hides a message for 12 hours at most, counted from its receipt.
 const MAX_VISIBILITY: Duration = Duration::from_mins(12 * 60 - 2);
@@ -84,19 +84,44 @@ impl Queue for WorkerQueue {
     }
 }
 
-impl SendToOwnQueue for WorkerQueue {
+impl SendToQueue for WorkerQueue {
     async fn send(&self, message: &OwnMessage) -> Result<(), StoreError> {
-        self.client
-            .send_message()
-            .queue_url(&self.queue_url)
-            .message_body(&message.body)
-            .message_group_id(message.group.as_str())
-            .message_deduplication_id(&message.deduplication_id)
-            .send()
-            .await
-            .map_err(|error| StoreError(format!("{}: {}", self.queue_url, describe(&error))))?;
-        Ok(())
+        send(&self.client, &self.queue_url, message).await
     }
+}
+
+/// The queue of another function, which jobs are put into.
+#[derive(Debug, Clone)]
+pub struct JobQueue {
+    client: Client,
+    queue_url: String,
+}
+
+impl JobQueue {
+    /// The queue with the given URL.
+    #[must_use]
+    pub fn new(config: &aws_config::SdkConfig, queue_url: String) -> Self {
+        Self { client: Client::new(config), queue_url }
+    }
+}
+
+impl SendToQueue for JobQueue {
+    async fn send(&self, message: &OwnMessage) -> Result<(), StoreError> {
+        send(&self.client, &self.queue_url, message).await
+    }
+}
+
+async fn send(client: &Client, queue_url: &str, message: &OwnMessage) -> Result<(), StoreError> {
+    client
+        .send_message()
+        .queue_url(queue_url)
+        .message_body(&message.body)
+        .message_group_id(message.group.as_str())
+        .message_deduplication_id(&message.deduplication_id)
+        .send()
+        .await
+        .map_err(|error| StoreError(format!("{queue_url}: {}", describe(&error))))?;
+    Ok(())
 }
 
 fn text_attribute(value: &str) -> Result<MessageAttributeValue, StoreError> {

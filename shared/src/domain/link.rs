@@ -46,6 +46,8 @@ pub enum LinkState {
     },
     /// Nothing, and nothing may be made from older news.
     Tombstone,
+    /// It says nothing of the other end, and ends when a tombstone would.
+    Note,
 }
 
 /// What became of one thing.

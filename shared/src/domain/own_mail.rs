@@ -1,4 +1,4 @@
-//! How mail that this deployment sends is known again: a header with an id of the deployment.
+//! How mail that this deployment sends and events that it makes are known again: by an id of the deployment.
 //!
 //! The id belongs to one deployment, so that mail from another company's crm-autopilot is never taken for our own.
 
@@ -6,6 +6,9 @@ use super::digest::sha256_hex;
 
 /// The header that every mail of ours carries.
 pub const LOOP_HEADER: &str = "X-Crm-Autopilot-Loop";
+
+/// The field of an event's metadata that every event of ours carries.
+pub const LOOP_METADATA: &str = "crm_autopilot_loop";
 
 /// The id of a deployment, as it stands in [`LOOP_HEADER`]: 32 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq)]

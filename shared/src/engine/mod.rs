@@ -16,7 +16,9 @@
 
 mod batch;
 mod deadline;
+pub mod job;
 mod ports;
+pub mod progress;
 mod run;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -29,7 +31,7 @@ pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
-    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToOwnQueue, StoreError, StoredLink, Waiting,
+    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, StoreError, StoredLink, Waiting,
     WaitingPlace, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};

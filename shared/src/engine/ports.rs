@@ -238,7 +238,7 @@ pub trait Decisions: Sync {
     fn waits_no_longer(&self, waiting: &Waiting) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// A message of our own making, to be put into the function's own queue.
+/// A message of our own making, to be put into the queue of this or another function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnMessage {
     /// A notification or a job, as JSON.
@@ -249,8 +249,8 @@ pub struct OwnMessage {
     pub deduplication_id: String,
 }
 
-/// Puts messages into the function's own queue.
-pub trait SendToOwnQueue: Sync {
+/// Puts messages into one queue.
+pub trait SendToQueue: Sync {
     /// Sends a message. Doing so twice within five minutes does it once.
     fn send(&self, message: &OwnMessage) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
-    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToOwnQueue, StoreError, StoredLink, Waiting,
+    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, StoreError, StoredLink, Waiting,
     WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
@@ -283,7 +283,7 @@ impl Queue for MemoryQueue {
     }
 }
 
-impl SendToOwnQueue for MemoryQueue {
+impl SendToQueue for MemoryQueue {
     async fn send(&self, message: &OwnMessage) -> Result<(), StoreError> {
         if self.down.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(StoreError("the queue is down".to_owned()));

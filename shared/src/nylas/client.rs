@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::event::Event;
+use super::event::{Calendar, Event};
 use super::mailboxes::{Folder, Grant};
 use super::message::Message;
 use crate::domain::failure::Failure;
@@ -123,6 +123,8 @@ pub struct EventFilter<'a> {
     pub end: Option<i64>,
     /// Changed after this, in Unix seconds. Google, Microsoft and EWS alone know when events changed.
     pub updated_after: Option<i64>,
+    /// Changed before this, in Unix seconds, where `updated_after` is known.
+    pub updated_before: Option<i64>,
     /// Occurrences of this series.
     pub master_event_id: Option<&'a str>,
     /// With this iCalendar UID; Nylas takes no other filter beside it.
@@ -204,11 +206,13 @@ impl Nylas {
         deadline: Deadline,
     ) -> Result<Page<Event>, NylasError> {
         let number = |value: Option<i64>| value.map(|value| value.to_string());
-        let (start, end, updated_after) = (number(wanted.start), number(wanted.end), number(wanted.updated_after));
+        let (start, end) = (number(wanted.start), number(wanted.end));
+        let (updated_after, updated_before) = (number(wanted.updated_after), number(wanted.updated_before));
         let mut query = vec![("calendar_id", calendar)];
         query.extend(start.as_deref().map(|start| ("start", start)));
         query.extend(end.as_deref().map(|end| ("end", end)));
         query.extend(updated_after.as_deref().map(|after| ("updated_after", after)));
+        query.extend(updated_before.as_deref().map(|before| ("updated_before", before)));
         query.extend(wanted.master_event_id.map(|master| ("master_event_id", master)));
         query.extend(wanted.ical_uid.map(|uid| ("ical_uid", uid)));
         query.extend(wanted.show_cancelled.then_some(("show_cancelled", "true")));
@@ -217,15 +221,29 @@ impl Nylas {
 
     /// All folders of a grant; empty if it has none or cannot list them.
     pub async fn folders(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Folder>, NylasError> {
-        let (mut folders, mut next) = (Vec::new(), None::<String>);
+        self.all(grant, ("folders", "list of folders"), deadline).await
+    }
+
+    /// All calendars of a grant; empty if it has none.
+    pub async fn calendars(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Calendar>, NylasError> {
+        self.all(grant, ("calendars", "list of calendars"), deadline).await
+    }
+
+    /// All pages of one of a grant's collections; nothing if there is no such collection.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        grant: &GrantId,
+        collection: (&str, &'static str),
+        deadline: Deadline,
+    ) -> Result<Vec<T>, NylasError> {
+        let (mut items, mut next) = (Vec::new(), None::<String>);
         loop {
-            let collection = ("folders", "list of folders");
             let page = found(self.page(grant, collection, Vec::new(), next.as_deref(), deadline).await)?;
-            let Some(page) = page else { return Ok(folders) };
-            folders.extend(page.items);
+            let Some(page) = page else { return Ok(items) };
+            items.extend(page.items);
             next = page.next;
             if next.is_none() {
-                return Ok(folders);
+                return Ok(items);
             }
         }
     }

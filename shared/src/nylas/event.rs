@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::message::Participant;
 use super::time::timestamp;
+use crate::domain::own_mail::{LOOP_METADATA, LoopId};
 
 /// One event: a meeting, the master of a series, or an occurrence of one.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -76,6 +77,16 @@ pub struct Event {
     /// When it was last changed.
     #[serde(default, deserialize_with = "super::time::optional")]
     pub updated_at: Option<Timestamp>,
+}
+
+/// A calendar of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Calendar {
+    /// Its id.
+    pub id: String,
+    /// True if its user cannot change it: holidays, birthdays, somebody else's that is shared for looking.
+    #[serde(default)]
+    pub read_only: Option<bool>,
 }
 
 /// Somebody who is invited.
@@ -149,6 +160,13 @@ impl Event {
     #[must_use]
     pub fn is_made_by_the_scheduler(&self) -> bool {
         self.metadata.as_ref().and_then(|metadata| metadata.get("source")).is_some_and(|source| source == "scheduler")
+    }
+
+    /// True if this deployment made it.
+    #[must_use]
+    pub fn is_made_by(&self, deployment: &LoopId) -> bool {
+        let marked = self.metadata.as_ref().and_then(|metadata| metadata.get(LOOP_METADATA)).and_then(Value::as_str);
+        marked.is_some_and(|marked| deployment.is_in(marked))
     }
 
     /// True if it is the master of a series.
@@ -262,5 +280,8 @@ mod tests {
         assert!(!event(json!({"visibility": "default"})).is_private());
         assert!(event(json!({"metadata": {"source": "scheduler", "key5": "c"}})).is_made_by_the_scheduler());
         assert!(!event(json!({"metadata": {}})).is_made_by_the_scheduler());
+        let (ours, theirs) = (LoopId::of_stack("a"), LoopId::of_stack("b"));
+        let made = event(json!({"metadata": {LOOP_METADATA: ours.as_str()}}));
+        assert!(made.is_made_by(&ours) && !made.is_made_by(&theirs));
     }
 }

@@ -50,6 +50,12 @@ impl Grant {
     pub fn has_mail(&self) -> bool {
         !matches!(self.provider.as_deref(), Some("virtual-calendar" | "zoom"))
     }
+
+    /// False for accounts that have mail or meetings alone (Nylas's table of supported providers).
+    #[must_use]
+    pub fn has_calendars(&self) -> bool {
+        !matches!(self.provider.as_deref(), Some("imap" | "yahoo" | "zoom"))
+    }
 }
 
 /// A folder of a mailbox.
@@ -110,6 +116,18 @@ pub trait DescribeMailbox: Sync {
         grant: &GrantId,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Option<Grant>, NylasError>> + Send;
+}
+
+/// Lists the connected accounts.
+pub trait ListGrants: Sync {
+    /// Grants from the given one on; none beyond the last.
+    fn grants(&self, offset: usize, deadline: Deadline) -> impl Future<Output = Result<Vec<Grant>, NylasError>> + Send;
+}
+
+impl ListGrants for Nylas {
+    async fn grants(&self, offset: usize, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
+        self.grants(offset, deadline).await
+    }
 }
 
 impl DescribeMailbox for Nylas {

@@ -1,14 +1,19 @@
 //! The whole of one event's handling with every outside thing faked.
 
 use super::*;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::crm::{Contact, CrmError};
 use shared::engine::Input;
-use shared::engine::testing::{MemoryLinks, MemoryQueue};
+use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
 use shared::nylas::mailboxes::{Folder, Grant};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// When messages were sent, in Unix seconds.
+const NOW: i64 = 1_772_359_999;
 
 /// A CRM that knows some people and holds meetings by their external id.
 #[derive(Default)]
@@ -47,12 +52,19 @@ impl WriteMeetings for FakeCrm {
 
 /// A Nylas with events and accounts.
 #[derive(Default)]
-struct FakeNylas(Mutex<BTreeMap<(String, String), Value>>);
+struct FakeNylas {
+    events: Mutex<BTreeMap<(String, String), Value>>,
+    grants: Mutex<Vec<Grant>>,
+    /// What lists were asked for.
+    listed: Mutex<Vec<String>>,
+    out_of_reach: AtomicBool,
+    is_icloud: AtomicBool,
+}
 
 impl FakeNylas {
     fn holds(&self, event: &Value) {
         let text = |key: &str| event[key].as_str().expect("a text").to_owned();
-        self.0.lock().expect("a lock").insert((text("grant_id"), text("id")), event.clone());
+        self.events.lock().expect("a lock").insert((text("grant_id"), text("id")), event.clone());
     }
 }
 
@@ -66,16 +78,85 @@ impl DescribeMailbox for FakeNylas {
         Ok(Some(Grant {
             id: grant.as_str().to_owned(),
             email: Some(email.to_owned()),
-            provider: Some("microsoft".to_owned()),
+            provider: Some(if self.is_icloud.load(Ordering::SeqCst) { "icloud" } else { "microsoft" }.to_owned()),
             grant_status: Some("valid".to_owned()),
         }))
     }
 }
 
+impl ListGrants for FakeNylas {
+    async fn grants(&self, offset: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
+        Ok(self.grants.lock().expect("a lock").iter().skip(offset).take(2).cloned().collect())
+    }
+}
+
 impl ReadEvents for FakeNylas {
+    /// Pages of two; the token is the place of the first.
+    async fn events(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        wanted: &EventFilter<'_>,
+        page_token: Option<&str>,
+        _: Deadline,
+    ) -> Result<Page<Event>, NylasError> {
+        self.listed.lock().expect("a lock").push(format!("{wanted:?}"));
+        if self.out_of_reach.load(Ordering::SeqCst) {
+            return Err(NylasError::GrantExpired(grant.as_str().to_owned()));
+        }
+        let held = self.events.lock().expect("a lock");
+        let all = held.iter().filter(|((of, _), event)| of == grant.as_str() && event["calendar_id"] == calendar);
+        let events: Vec<Event> =
+            all.map(|(_, event)| serde_json::from_value(event.clone()).expect("an event")).collect();
+        let begins = |event: &Event| event.when.as_ref().and_then(crate::series::start_of).map(Timestamp::as_second);
+        let changed = |event: &Event| event.updated_at.map(Timestamp::as_second);
+        let is_wanted = |event: &Event| {
+            wanted.start.is_none_or(|start| begins(event) > Some(start))
+                && wanted.end.is_none_or(|end| begins(event) < Some(end))
+                && wanted.updated_after.is_none_or(|after| changed(event) > Some(after))
+                && wanted.updated_before.is_none_or(|before| changed(event) < Some(before))
+        };
+        let found: Vec<Event> = events.into_iter().filter(is_wanted).collect();
+        let first = page_token.map_or(0, |token| token.parse().expect("a place"));
+        let next = (first + 2 < found.len()).then(|| (first + 2).to_string());
+        Ok(Page { items: found.into_iter().skip(first).take(2).collect(), next })
+    }
+
+    async fn calendars(&self, grant: &GrantId, _: Deadline) -> Result<Vec<Calendar>, NylasError> {
+        if self.out_of_reach.load(Ordering::SeqCst) {
+            return Err(NylasError::GrantExpired(grant.as_str().to_owned()));
+        }
+        let calendar = |id: &str, read_only: bool| Calendar { id: id.to_owned(), read_only: Some(read_only) };
+        Ok(vec![calendar("primary", false), calendar("holidays", true), calendar("team", false)])
+    }
+
     async fn event(&self, grant: &GrantId, _: &str, id: &str, _: Deadline) -> Result<Option<Event>, NylasError> {
-        let held = self.0.lock().expect("a lock").get(&(grant.as_str().to_owned(), id.to_owned())).cloned();
+        let held = self.events.lock().expect("a lock").get(&(grant.as_str().to_owned(), id.to_owned())).cloned();
         Ok(held.map(|event| serde_json::from_value(event).expect("an event")))
+    }
+}
+
+/// The ports of a desk.
+struct Faked;
+
+impl Ports for Faked {
+    type Crm = FakeCrm;
+    type Nylas = FakeNylas;
+    type Links = MemoryLinks;
+    type Decisions = MemoryLeases;
+    type Queue = MemoryQueue;
+    type MailQueue = MemoryQueue;
+    type Alerts = Told;
+}
+
+/// What people were told.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Alert for Told {
+    async fn alert(&self, text: &str, _: Deadline) -> Result<(), Failure> {
+        self.0.lock().expect("a lock").push(text.to_owned());
+        Ok(())
     }
 }
 
@@ -83,8 +164,10 @@ struct Desk {
     crm: FakeCrm,
     nylas: FakeNylas,
     links: MemoryLinks,
+    decisions: MemoryLeases,
     queue: MemoryQueue,
-    mailboxes: Mailboxes,
+    mail_queue: MemoryQueue,
+    told: Told,
     settings: Settings,
 }
 
@@ -95,35 +178,54 @@ impl Desk {
             crm: FakeCrm::default(),
             nylas: FakeNylas::default(),
             links: MemoryLinks::default(),
+            decisions: MemoryLeases::default(),
             queue: MemoryQueue::default(),
-            mailboxes: Mailboxes::default(),
-            settings: Settings { company_domains, scope },
+            mail_queue: MemoryQueue::default(),
+            told: Told::default(),
+            settings: Settings {
+                company_domains,
+                scope,
+                loop_id: LoopId::of_stack("ours"),
+                support_grants: vec!["support".to_owned()],
+            },
         };
         desk.crm.knows("dana@acme.example", "c1");
         desk
     }
 
-    fn rules(&self) -> BatchRules<'_, FakeCrm, FakeNylas, MemoryLinks, MemoryQueue> {
-        BatchRules {
-            lookup: BatchLookup::new(&self.crm),
+    async fn process(&self, work: &Work) -> Result<Decision, Failure> {
+        let ports = Provision::<Faked> {
+            crm: Some(&self.crm),
             nylas: &self.nylas,
-            mailboxes: &self.mailboxes,
             links: &self.links,
+            decisions: &self.decisions,
             queue: &self.queue,
+            mail_queue: &self.mail_queue,
+            alerts: Some(&self.told),
             clock: Clock::system(),
-            settings: &self.settings,
-        }
+        };
+        CalendarSync::with(ports, self.settings.clone()).for_batch().process(work).await
+    }
+
+    /// Hands a message over as its queue would, in a batch of its own.
+    async fn receives(&self, body: &str) -> Result<Decision, Failure> {
+        let input = match Envelope::parse(body) {
+            Ok(envelope) => Input::Notification(envelope),
+            Err(_) => {
+                let job: Value = serde_json::from_str(body).expect("JSON");
+                Input::Job { kind: job["type"].as_str().expect("a type").to_owned() }
+            }
+        };
+        let sent_at = jiff::Timestamp::from_second(NOW).expect("a time");
+        let deadline = Deadline::after(Duration::from_secs(25));
+        self.process(&Work { input, body: body.to_owned(), sent_at, deadline }).await
     }
 
     /// Works off the jobs that were sent, each once, and those that they send.
     async fn work_off(&self) -> usize {
         let mut done = 0;
         while let Some(message) = self.queue.sent().get(done).cloned() {
-            let input = Input::Job { kind: "calendar.series".to_owned() };
-            let sent_at = jiff::Timestamp::from_second(1_772_359_999).expect("a time");
-            let deadline = Deadline::after(Duration::from_secs(25));
-            let work = Work { input, body: message.body, sent_at, deadline };
-            self.rules().go_on_with_series(&work).await.expect("a decision");
+            self.receives(&message.body).await.expect("a decision");
             done += 1;
         }
         done
@@ -134,17 +236,7 @@ impl Desk {
         let time = object["updated_at"].as_i64().unwrap_or(1_772_350_000);
         let body = json!({"specversion": "1.0", "type": kind, "source": "/microsoft/events/realtime", "time": time,
             "id": format!("{kind}-{}-{time}", object["id"]), "data": {"object": object}});
-        let body = body.to_string();
-        let envelope = Envelope::parse(&body).expect("an envelope");
-        let sent_at = jiff::Timestamp::from_second(1_772_359_999).expect("a time");
-        let deadline = Deadline::after(Duration::from_secs(25));
-        let work = Work { input: Input::Notification(envelope.clone()), body, sent_at, deadline };
-        let rules = self.rules();
-        let decided = match envelope.trigger.base() {
-            "event.deleted" => rules.deleted(&envelope, &work).await,
-            _ => rules.changed(&envelope, &work).await,
-        };
-        decided.expect("a decision")
+        self.receives(&body.to_string()).await.expect("a decision")
     }
 
     fn subjects(&self) -> Vec<String> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::crm::{Contact, ContactsByAddress, CrmError, Deal};
 use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
 use shared::http::CallError;
-use shared::nylas::mailboxes::Folder;
+use shared::nylas::mailboxes::{Folder, Grant, ListGrants};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -128,6 +128,12 @@ impl DescribeMailbox for FakeNylas {
     }
 }
 
+impl ListGrants for FakeNylas {
+    async fn grants(&self, offset: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
+        Ok(self.grants.lock().expect("not poisoned").iter().skip(offset).take(2).cloned().collect())
+    }
+}
+
 impl ReadMail for FakeNylas {
     async fn message(
         &self,
@@ -178,10 +184,6 @@ impl ReadMail for FakeNylas {
         let begin: usize = page_token.map_or(0, |token| token.parse().expect("a cursor"));
         let next = (begin + size < listed.len()).then(|| (begin + size).to_string());
         Ok(Page { items: listed.into_iter().skip(begin).take(size).collect(), next })
-    }
-
-    async fn grants(&self, offset: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
-        Ok(self.grants.lock().expect("not poisoned").iter().skip(offset).take(2).cloned().collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use shared::domain::notification::NotificationId;
-use shared::engine::{About, Claim, ClaimRequest, LeaseKey, Leases as _, OwnMessage, WaitingPlace};
+use shared::engine::{About, Claim, ClaimRequest, LeaseKey, Leases as _, OwnMessage};
 
 const NOW: i64 = 1_772_359_999;
 
@@ -187,17 +187,6 @@ async fn second_run_by_hand_lists_everything_anew_and_one_run_does_nothing_twice
     first.sent_at = jiff::Timestamp::from_second(NOW + 60).expect("a time");
     desk.process(&first).await.expect("done");
     assert_eq!(desk.queue.sent().len(), 2, "another message is another run");
-}
-
-#[tokio::test]
-async fn waiting_decisions_are_looked_at_often_at_first_and_then_seldom() {
-    let place = WaitingPlace::before(jiff::Timestamp::from_second(NOW).expect("a time"));
-    let due: Vec<i64> = (0..14)
-        .filter(|day| {
-            crate::reconcile::is_due(&place, jiff::Timestamp::from_second(NOW + day * 86_400 + 60).expect("a time"))
-        })
-        .collect();
-    assert_eq!(due, [0, 1, 2, 4, 7, 10, 13]);
 }
 
 #[tokio::test]

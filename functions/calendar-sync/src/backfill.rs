@@ -1,0 +1,290 @@
+//! Backfill: every event of a span of time is handled as if Nylas had just notified of it, page by page.
+//!
+//! A job works on one page; what is left of the page, the next page, the next stretch of time or the next calendar is a
+//! job of its own. Every event has a decision of its own, so that whatever was done before a crash is not done again,
+//! and a second run alone does it anew.
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::time::Duration;
+
+use shared::domain::decision::{Decision, Outcome};
+use shared::domain::failure::Failure;
+use shared::domain::notification::{GrantId, NotificationId};
+use shared::domain::queue_message::GroupId;
+use shared::engine::job::{job_message, send};
+use shared::engine::progress::{Progress, Step, advance, run_key};
+use shared::engine::{About, Claim, ClaimRequest, Ending, FailedTry, LeaseKey, Leases as _, OwnMessage, Work};
+use shared::nylas::EventFilter;
+use shared::nylas::event::Event;
+use shared::reconcile::{AsIfNotified, SIDE_BY_SIDE, part_of};
+
+use crate::FUNCTION;
+use crate::process::{BatchRules, Ports, ReadEvents as _, store_failure};
+
+/// The type of the job.
+pub(crate) const BACKFILL: &str = "calendar.backfill";
+
+/// How far back a job goes that does not say so, in days.
+pub const DEFAULT_DAYS: i64 = 90;
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// The longest stretch that iCloud lists is six months (Nylas API reference, `start`); a little less is surely taken.
+const ICLOUD_STRETCH: i64 = 180 * DAY;
+
+/// No event is begun with less time than this left.
+const ENOUGH_TIME: Duration = Duration::from_secs(8);
+
+/// `{"type":"calendar.backfill","grant_id","calendar_id"?,"start"?,"end"?}`, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Job {
+    #[serde(rename = "type")]
+    kind: String,
+    grant_id: String,
+    /// The calendar; none for all that the account can write to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar_id: Option<String>,
+    /// Events that end after this, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<i64>,
+    /// Events that begin before this, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<i64>,
+    /// Tells one run from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
+    /// The calendars that come after this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    further_calendars: Vec<String>,
+    /// Where the stretch of time begins that is being read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stretch: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    page_token: Option<String>,
+    /// How many jobs of this run came before.
+    #[serde(default)]
+    step: u64,
+}
+
+/// What became of one event of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OneOf {
+    Written,
+    Skipped,
+    /// It was decided in this run before.
+    Before,
+    /// Something is wrong with it: it goes on as a message of its own, to end with its reason in the dead-letter queue.
+    SetAside,
+    /// There was no time for it.
+    Left,
+}
+
+impl<P: Ports> BatchRules<'_, '_, P> {
+    /// Handles one page.
+    ///
+    /// # Errors
+    /// If the job cannot be read, or the CRM, Nylas or the tables do not do what is asked.
+    pub async fn backfill(&self, work: &Work) -> Result<Decision, Failure> {
+        let mut job: Job = serde_json::from_str(&work.body).map_err(|error| unreadable(&error.to_string()))?;
+        let grant = GrantId::parse(&job.grant_id).ok_or_else(|| unreadable("`grant_id` is empty or too long"))?;
+        let sent_at = work.sent_at.as_second();
+        let end = *job.end.get_or_insert(sent_at);
+        let start = *job.start.get_or_insert(end - DEFAULT_DAYS * DAY);
+        let run = job.run.get_or_insert_with(|| work.sent_at.as_millisecond().to_string()).clone();
+        if start >= end {
+            return Err(unreadable("`start` is not before `end`"));
+        }
+        let nylas = self.rules.ports.nylas;
+        let calendar = match &job.calendar_id {
+            Some(calendar) => calendar.clone(),
+            None => match self.own_calendars(&grant, work.deadline).await {
+                Ok(mut calendars) if !calendars.is_empty() => {
+                    let first = calendars.remove(0);
+                    job.further_calendars = calendars;
+                    job.calendar_id.insert(first).clone()
+                }
+                Ok(_) => return self.ended(&job, &run, "the account has no calendar that it can write to").await,
+                Err(error) if error.is_out_of_reach() => return self.ended(&job, &run, &error.to_string()).await,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let is_icloud = self.rules.provider(&grant, work.deadline).await?.as_deref() == Some("icloud");
+        let from = *job.stretch.get_or_insert(start);
+        let to = if is_icloud { end.min(from + ICLOUD_STRETCH) } else { end };
+        let wanted =
+            EventFilter { start: Some(from), end: Some(to), show_cancelled: !is_icloud, ..EventFilter::default() };
+        let page = match nylas.events(&grant, &calendar, &wanted, job.page_token.as_deref(), work.deadline).await {
+            Err(error) if error.is_out_of_reach() => return self.ended(&job, &run, &error.to_string()).await,
+            other => other?,
+        };
+        let listed = page.items.len();
+        let results: Vec<Result<OneOf, Failure>> = futures_util::stream::iter(page.items)
+            .map(|event| self.one_of_a_page(event, &calendar, &run, work))
+            .buffer_unordered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        let count = |wanted: OneOf| results.iter().filter(|one| one.as_ref() == Ok(&wanted)).count() as u64;
+        let (written, skipped, set_aside) = (count(OneOf::Written), count(OneOf::Skipped), count(OneOf::SetAside));
+        let new = written + skipped + set_aside;
+        let left = results.len() as u64 - new - count(OneOf::Before);
+        if let Some(Err(failure)) = results.iter().find(|one| one.is_err())
+            && new == 0
+        {
+            // Nothing moves: the engine waits before it tries again.
+            return Err(failure.clone());
+        }
+        let next = if left > 0 {
+            Some(job.clone())
+        } else if page.next.is_some() {
+            Some(Job { page_token: page.next, ..job.clone() })
+        } else if to < end {
+            Some(Job { page_token: None, stretch: Some(to), ..job.clone() })
+        } else if let Some((calendar, further)) = job.further_calendars.split_first() {
+            let (calendar_id, further_calendars) = (Some(calendar.clone()), further.to_vec());
+            Some(Job { page_token: None, stretch: None, calendar_id, further_calendars, ..job.clone() })
+        } else {
+            None
+        };
+        let last = next.is_none();
+        if let Some(next) = next {
+            let next = Job { step: job.step + 1, ..next };
+            send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("backfill", &run), &next)?).await?;
+        }
+        let pages = u64::from(left == 0);
+        let counts =
+            [("pages", pages), ("events", new), ("written", written), ("skipped", skipped), ("set aside", set_aside)];
+        let progress =
+            self.note(&job, &run, &Step { number: job.step, counts: &counts, last, ..Step::default() }).await?;
+        let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
+        tracing::info!(
+            grant = job.grant_id,
+            calendar,
+            run,
+            pages = so_far("pages"),
+            events = so_far("events"),
+            written = so_far("written"),
+            skipped = so_far("skipped"),
+            set_aside = so_far("set aside"),
+            ended = last,
+            "backfill"
+        );
+        Ok(Decision::done("backfill: a page of events")
+            .with("run", run)
+            .with("listed", listed)
+            .with("written", written)
+            .with("skipped", skipped)
+            .with("set_aside", set_aside)
+            .with("left", left))
+    }
+
+    /// The calendars that the account can write to. Those for looking alone are holidays, birthdays and other people's.
+    pub(crate) async fn own_calendars(
+        &self,
+        grant: &GrantId,
+        deadline: shared::engine::Deadline,
+    ) -> Result<Vec<String>, shared::nylas::NylasError> {
+        let calendars = self.rules.ports.nylas.calendars(grant, deadline).await?;
+        Ok(calendars
+            .into_iter()
+            .filter(|calendar| calendar.read_only != Some(true))
+            .map(|calendar| calendar.id)
+            .collect())
+    }
+
+    /// Ends a run before its time.
+    async fn ended(&self, job: &Job, run: &str, problem: &str) -> Result<Decision, Failure> {
+        let step = Step { number: job.step, last: true, problem: Some(problem.to_owned()), ..Step::default() };
+        self.note(job, run, &step).await?;
+        Ok(Decision::held("backfill: the calendar is out of reach").with("run", run).with("problem", problem))
+    }
+
+    async fn note(&self, job: &Job, run: &str, step: &Step<'_>) -> Result<Progress, Failure> {
+        let ports = &self.rules.ports;
+        let key = run_key(FUNCTION, &part_of(run, Some(&job.grant_id)));
+        advance(ports.links, &key, step, ports.clock.now()).await.map_err(store_failure)
+    }
+
+    /// Handles an event under a lease of its own, once a run.
+    async fn one_of_a_page(&self, mut event: Event, calendar: &str, run: &str, work: &Work) -> Result<OneOf, Failure> {
+        if work.deadline.left() < ENOUGH_TIME {
+            return Ok(OneOf::Left);
+        }
+        let (leases, clock) = (self.rules.ports.decisions, &self.rules.ports.clock);
+        event.calendar_id.get_or_insert_with(|| calendar.to_owned());
+        let by_itself = as_if_notified(&event, &format!("backfill.{run}"));
+        let notification = NotificationId::of_our_own("reconcile", &format!("{}:backfill.{run}", event.id));
+        let about = About {
+            function: FUNCTION,
+            notification: notification.clone(),
+            trigger: "event.updated".to_owned(),
+            grant: event.grant_id.clone(),
+            object: event.id.clone(),
+        };
+        let key = LeaseKey::new(FUNCTION, &notification);
+        let now = clock.now();
+        let until = now.checked_add(work.deadline.left()).unwrap_or(now);
+        let request = ClaimRequest { key: &key, about: &about, content: "backfill", now, until };
+        let lease = match leases.claim(&request).await.map_err(store_failure)? {
+            Claim::Granted(lease) => lease,
+            Claim::Duplicate { .. } => return Ok(OneOf::Before),
+            Claim::Busy { .. } => return Ok(OneOf::Left),
+        };
+        match self.handle(&event, work).await {
+            Ok(decision) => {
+                leases.complete(&lease, &decision, clock.now()).await.map_err(store_failure)?;
+                let written = matches!(decision.outcome, Outcome::Logged | Outcome::Merged | Outcome::Done);
+                Ok(if written { OneOf::Written } else { OneOf::Skipped })
+            }
+            Err(failure) => {
+                let is_its_own = matches!(failure, Failure::Permanent { .. });
+                let failed =
+                    FailedTry { class: failure.class().to_owned(), what: failure.to_string(), ending: Ending::Retry };
+                leases.fail(&lease, &failed, clock.now()).await.map_err(store_failure)?;
+                if !is_its_own {
+                    return Err(failure);
+                }
+                send(self.rules.ports.queue, &by_itself).await?;
+                Ok(OneOf::SetAside)
+            }
+        }
+    }
+}
+
+/// An event as if Nylas had notified of it.
+pub(crate) fn as_if_notified(event: &Event, version: &str) -> OwnMessage {
+    let group = GroupId::of("event", event.master_event_id.as_deref().unwrap_or(&event.id));
+    let object = json!({
+        "object": "event",
+        "id": event.id,
+        "grant_id": event.grant_id,
+        "calendar_id": event.calendar_id,
+        "master_event_id": event.master_event_id,
+    });
+    AsIfNotified {
+        function: FUNCTION,
+        trigger: "event.updated.transformed",
+        version: version.to_owned(),
+        object,
+        group,
+    }
+    .to_message()
+}
+
+/// The version of an event in ids of our own.
+pub(crate) fn version_of(event: &Event) -> String {
+    let changed = event.updated_at.map(Timestamp::as_second).unwrap_or_default();
+    format!("{}.{changed}", event.sequence.unwrap_or_default())
+}
+
+fn unreadable(problem: &str) -> Failure {
+    Failure::permanent(
+        "body.unreadable",
+        format!(
+            "the job is not {{\"type\":\"calendar.backfill\",\"grant_id\",\"calendar_id\"?,\"start\"?,\"end\"?}} with \
+             times in Unix seconds: {problem}"
+        ),
+    )
+}
