@@ -29,7 +29,7 @@ const QUEUES: [(&str, u64); 6] = [
     ("ContactSync", 120),
 ];
 /// The queues that a schedule targets.
-const QUEUES_OF_SCHEDULES: [&str; 4] = ["EmailActivity", "NotetakerMedia", "Onboarding", "ContactSync"];
+const QUEUES_OF_SCHEDULES: [&str; 5] = ["EmailActivity", "CalendarSync", "NotetakerMedia", "Onboarding", "ContactSync"];
 
 struct Template(Value);
 
@@ -478,6 +478,7 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "CrmApiKey": "",
         "CrmRequestsPerSecond": 10,
         "CompanyDomains": "",
+        "CalendarScope": "prospects",
         "SupportGrantIds": "",
         "RetryFor": "4d",
         "RetryFirstDelay": "5s",
@@ -486,6 +487,7 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "ReconcileSchedule": "cron(30 1 * * ? *)",
         "ScheduleTimeZone": "UTC",
         "LogRetentionDays": 30,
+        "AlertWebhookUrl": "",
         "AlarmEmail": "",
         "Architecture": "x86_64",
     });
@@ -518,7 +520,7 @@ fn only_the_nylas_api_key_has_to_be_given_and_no_credential_is_shown() {
     let template = Template::read();
     for (name, parameter) in template.parameters() {
         assert_eq!(parameter.get("Default").is_none(), name == "NylasApiKey", "{name}");
-        let credential = name.ends_with("Secret") || name.ends_with("ApiKey");
+        let credential = ["Secret", "ApiKey", "WebhookUrl"].iter().any(|end| name.ends_with(end));
         assert_eq!(parameter["NoEcho"] == true, credential, "{name}");
     }
 }
@@ -532,7 +534,7 @@ fn no_credential_stands_in_the_environment_of_a_function() {
         .filter(|(_, parameter)| parameter["NoEcho"] == true)
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(credentials.len(), 4);
+    assert_eq!(credentials.len(), 5);
     for (function, properties) in template.functions() {
         let variables = properties["Environment"]["Variables"].to_string();
         for credential in &credentials {
@@ -599,6 +601,7 @@ fn outputs_have_the_names_of_the_design() {
         "ArchiveBucketName",
         "WebhookIngressFunctionName",
         "EmailActivityFunctionName",
+        "CalendarSyncFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
         assert!(outputs.contains_key(&output), "{output} is missing");

@@ -122,9 +122,6 @@ impl<P: Ports> CalendarSync<'_, P> {
         let job = json!({ "type": "reconcile", "grant_id": grant.as_str(), "run": format!("returned.{at}") });
         let group = GroupId::of("reconcile", grant.as_str());
         send(self.ports.queue, &job_message(FUNCTION, group.clone(), &job)?).await?;
-        if self.settings.support_grants.iter().any(|support| support == grant.as_str()) {
-            return Ok(());
-        }
         send(self.ports.mail_queue, &job_message(MAIL_FUNCTION, group, &job)?).await
     }
 

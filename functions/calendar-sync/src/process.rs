@@ -134,8 +134,6 @@ pub struct Settings {
     pub scope: Scope,
     /// What marks events that this deployment makes.
     pub loop_id: LoopId,
-    /// Accounts whose mail is not email-activity's.
-    pub support_grants: Vec<String>,
 }
 
 /// The ports of the deployed function.
@@ -163,7 +161,6 @@ pub struct Further {
     mail_queue: JobQueue,
     alerts: Option<AlertWebhook>,
     scope: Scope,
-    support_grants: Vec<String>,
 }
 
 impl Further {
@@ -176,7 +173,6 @@ impl Further {
             mail_queue: JobQueue::new(&worker.sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
             alerts: worker.alerts(environment),
             scope: environment.parsed("CALENDAR_SCOPE", Scope::Prospects, Scope::parse)?,
-            support_grants: environment.list("SUPPORT_GRANT_IDS"),
         })
     }
 }
@@ -199,7 +195,6 @@ impl<'a> CalendarSync<'a, Deployed> {
             company_domains: worker.company_domains.clone(),
             scope: further.scope,
             loop_id: worker.loop_id.clone(),
-            support_grants: further.support_grants.clone(),
         };
         Self::with(ports, settings)
     }

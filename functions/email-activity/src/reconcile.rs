@@ -5,23 +5,27 @@
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 use shared::crm::BatchLookup;
 use shared::domain::decision::{Decision, WAITING_DAYS};
 use shared::domain::failure::Failure;
+use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
 use shared::domain::queue_message::GroupId;
 use shared::engine::job::send;
 use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{Decisions as _, OwnMessage, WaitingPlace, Work};
+use shared::engine::{Decisions as _, Links as _, OwnMessage, WaitingPlace, Work};
 use shared::nylas::{MessageId, Received};
 use shared::reconcile::{AsIfNotified, RECOVERED, ReconcileJob, SIDE_BY_SIDE, fan_out, look_again};
 
 use crate::FUNCTION;
 use crate::process::{BatchRules, Ports, ReadMail as _, store_failure};
+
+/// The link that names the mailboxes that are left out, and the fact that it holds.
+const LEFT_OUT: &str = "left-out";
 
 /// How far a job has come within a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,6 +67,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             |grant: &shared::nylas::mailboxes::Grant| grant.has_mail() && !left_out.contains(grant.id.as_str());
         let fanned = fan_out(job, FUNCTION, ports.nylas, ports.queue, wanted, work).await?;
         let (queued, expired) = (fanned.grants.len(), fanned.expired);
+        self.remember_left_out(&left_out).await?;
         let step = Step { last: true, parts: fanned.grants, ..Step::default() };
         job.note(FUNCTION, ports.links, &ports.clock, step).await?;
         Ok(Decision::done("reconcile: one job a mailbox").with("mailboxes", queued).with("expired", expired))
@@ -71,6 +76,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// One page of a mailbox: what has no record yet goes into the queue.
     async fn list_mails(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
+        if self.is_left_out(grant).await? {
+            job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, ..Step::default() }).await?;
+            return Ok(Decision::skipped("reconcile: a support mailbox, whose mail is ticket-triage's"));
+        }
         let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
         let Some(span) = job.span(mark, work) else {
             job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, ..Step::default() }).await?;
@@ -158,6 +167,25 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(Decision::done("reconcile: mail without a known contact")
             .with("looked_at", looked.looked_at)
             .with("matched", looked.matched))
+    }
+
+    /// Remembers which mailboxes the job for all of them leaves out, so that a job for one of them is left out as well.
+    async fn remember_left_out(&self, left_out: &HashSet<&str>) -> Result<(), Failure> {
+        let ports = &self.rules.ports;
+        let facts = Map::from_iter([(LEFT_OUT.to_owned(), left_out.iter().copied().collect::<Vec<_>>().into())]);
+        let key = LinkKey::new(LEFT_OUT, FUNCTION);
+        let link = Link { key, state: LinkState::Note, version: Version::default(), content: None, facts };
+        let standing = ports.links.get(&link.key).await.map_err(store_failure)?;
+        let revision = standing.map(|standing| standing.revision);
+        // Whoever was faster knew the same.
+        ports.links.put(&link, revision, ports.clock.now()).await.map_err(store_failure)?;
+        Ok(())
+    }
+
+    async fn is_left_out(&self, grant: &GrantId) -> Result<bool, Failure> {
+        let standing = self.rules.ports.links.get(&LinkKey::new(LEFT_OUT, FUNCTION)).await.map_err(store_failure)?;
+        let left_out = standing.and_then(|mut standing| standing.link.facts.remove(LEFT_OUT));
+        Ok(left_out.as_ref().and_then(Value::as_array).is_some_and(|grants| grants.contains(&grant.as_str().into())))
     }
 
     async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {

@@ -182,12 +182,7 @@ impl Desk {
             queue: MemoryQueue::default(),
             mail_queue: MemoryQueue::default(),
             told: Told::default(),
-            settings: Settings {
-                company_domains,
-                scope,
-                loop_id: LoopId::of_stack("ours"),
-                support_grants: vec!["support".to_owned()],
-            },
+            settings: Settings { company_domains, scope, loop_id: LoopId::of_stack("ours") },
         };
         desk.crm.knows("dana@acme.example", "c1");
         desk

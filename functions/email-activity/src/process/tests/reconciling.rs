@@ -215,3 +215,15 @@ async fn job_that_says_nonsense_is_buried_with_what_it_should_say() {
     let backwards = desk.run(&job(json!({"grant_id": "g1", "from": NOW, "to": NOW - 1}))).await;
     assert_eq!(backwards.to_string(), "skipped: reconcile: nothing between from and to");
 }
+
+#[tokio::test]
+async fn job_for_one_mailbox_that_the_nightly_one_leaves_out_is_left_out_too() {
+    let desk = Desk::new();
+    desk.nylas.holds("g1", mail_with(json!({"id": "m1", "date": NOW - 100})));
+    desk.run(&job(json!({"except_grant_ids": "support, g1"}))).await;
+    let decision = desk.run(&job(json!({"grant_id": "g1"}))).await;
+    assert_eq!(decision.to_string(), "skipped: reconcile: a support mailbox, whose mail is ticket-triage's");
+    desk.run(&job(json!({"except_grant_ids": "support"}))).await;
+    let decision = desk.run(&job(json!({"grant_id": "g1"}))).await;
+    assert_eq!(decision.to_string(), "done: reconcile: a page of mail");
+}
