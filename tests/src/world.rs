@@ -1,8 +1,10 @@
-//! A whole world to run the stack in: the local engine, the deployed stack, and stand-ins for Nylas and the CRM.
+//! A whole world to run the stack in: the local engine, the deployed stack, and stand-ins for Nylas, the
+//! CRM and the webhook for alerts.
 
 use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack, project_root};
 use crate::samples::SampleError;
 use crate::stack_view::{StackView, ViewError};
+use crate::stand_ins::alert_webhook::AlertWebhook;
 use crate::stand_ins::nylas::Nylas;
 use crate::stand_ins::nylas_webhook::NylasWebhook;
 use crate::stand_ins::rest_crm::RestCrm;
@@ -52,6 +54,8 @@ pub struct World {
     pub crm: RestCrm,
     /// Nylas's API.
     pub nylas: Nylas,
+    /// Where people are told.
+    pub alerts: AlertWebhook,
     /// What the stack holds.
     pub view: StackView,
 }
@@ -68,11 +72,13 @@ impl World {
         let samples = project_root().join("events/demo");
         let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
         let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.start()?;
+        let alerts = AlertWebhook::start()?;
         say(&format!("the CRM stands in at {}, Nylas at {}", crm.base_url(), nylas.base_url()));
         let engine = LocalEngine::start(options).await?;
         say(&format!("the local engine answers at {}", engine.endpoint()));
         say("deploying template.yaml with `sam deploy`, IAM enforced");
         let mut parameters = parameters(&crm, &nylas);
+        parameters.push(("AlertWebhookUrl", alerts.url()));
         parameters.extend_from_slice(more);
         let stack = engine
             .deploy(stack_name, &parameters, |line| {
@@ -87,7 +93,7 @@ impl World {
         let never_log = std::fs::read(samples.join("never-log.txt"))
             .map_err(|source| SampleError::File { path: samples.join("never-log.txt"), source })?;
         view.put_archived(NEVER_LOG_KEY, never_log).await?;
-        Ok(Self { engine, stack, crm, nylas, view })
+        Ok(Self { engine, stack, crm, nylas, alerts, view })
     }
 
     /// Nylas's sending half, pointed at the stack.

@@ -152,7 +152,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 other => other?,
             };
         let listed = page.items.len() as u64;
-        let mut missed = self.queue_what_is_unknown(job, &under, &page.items).await?;
+        // What was changed within the span has been found before what lies around now is looked at.
+        let is_found = |event: &Event| {
+            let changed = event.updated_at.map(Timestamp::as_second);
+            pass != first_pass && changed.is_some_and(|changed| (span.from..span.to).contains(&changed))
+        };
+        let not_found: Vec<&Event> = page.items.iter().filter(|event| !is_found(event)).collect();
+        let mut missed = self.queue_what_is_unknown(job, &under, &not_found).await?;
         let is_last = page.next.is_none();
         if pass == Pass::Around {
             self.extend_series(&under, &page.items, work).await?;
@@ -201,11 +207,11 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(Decision::held("reconcile: the account is out of reach").with("problem", problem))
     }
 
-    async fn queue_what_is_unknown(&self, job: &Job, under: &Under<'_>, events: &[Event]) -> Result<u64, Failure> {
-        let of_this_account = |event: &Event| Event {
+    async fn queue_what_is_unknown(&self, job: &Job, under: &Under<'_>, events: &[&Event]) -> Result<u64, Failure> {
+        let of_this_account = |event: &&Event| Event {
             grant_id: Some(under.grant.as_str().to_owned()),
             calendar_id: event.calendar_id.clone().or_else(|| Some(under.calendar.to_owned())),
-            ..event.clone()
+            ..(*event).clone()
         };
         let events: Vec<Event> = events.iter().map(of_this_account).collect();
         let unknown: Vec<Event> = futures_util::stream::iter(events)

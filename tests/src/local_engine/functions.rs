@@ -86,6 +86,13 @@ impl LocalEngine {
         process::in_group_with_environment(group, "AWS_LAMBDA_FUNCTION_NAME", function_name)
     }
 
+    /// Deletes a schedule by its physical name, so that it fires no more.
+    pub async fn end_schedule(&self, name: &str) -> Result<(), EngineError> {
+        let what = format!("deleting the schedule {name}");
+        let path = format!("/schedules/{name}?groupName=default");
+        self.signed(&what, "scheduler", reqwest::Method::DELETE, &path, &[], String::new()).await.map(drop)
+    }
+
     /// Kills every process that a function runs in, in the middle of whatever it does, and returns their ids.
     pub fn kill_function(&self, function_name: &str) -> Result<Vec<u32>, EngineError> {
         let processes = self.function_processes(function_name)?;

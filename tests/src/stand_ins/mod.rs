@@ -1,9 +1,10 @@
-//! Stand-ins for the systems on the other side of the network: a CRM, the Nylas API and the sender of
-//! Nylas notifications. Each is a real HTTP peer on 127.0.0.1, refuses what the original refuses, and
+//! Stand-ins for the systems on the other side of the network: a CRM, the Nylas API, the sender of
+//! Nylas notifications and a webhook for alerts. Each is a real HTTP peer on 127.0.0.1, refuses what the original refuses, and
 //! can be told to fail in the ways the original fails.
 //!
 //! A stand-in runs on a thread of its own, needs no runtime of the caller's, and stops when it is dropped.
 
+pub mod alert_webhook;
 pub mod faults;
 pub mod nylas;
 pub mod nylas_webhook;
@@ -13,6 +14,7 @@ mod server;
 
 use std::path::PathBuf;
 
+pub use alert_webhook::AlertWebhook;
 pub use faults::{Fault, FaultRule, Faults};
 pub use nylas::{Grant, Nylas};
 pub use nylas_webhook::NylasWebhook;

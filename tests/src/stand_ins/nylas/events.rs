@@ -1,4 +1,4 @@
-//! Calendar events of the Nylas stand-in: one and lists, with the filters, the paging and the refusals of the original.
+//! Calendars of the Nylas stand-in and their events: one and lists, with the filters, the paging and the refusals of the original.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use axum::{
 };
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Api, ApiError, Asked, Grant, Parameters, Query, page_body};
 
 const EVENTS_LIMIT: (usize, usize) = (50, 200);
+const CALENDARS_LIMIT: (usize, usize) = (50, 200);
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -20,6 +21,46 @@ const DAY: i64 = 24 * 60 * 60;
 const ICLOUD_SPAN: i64 = 184 * DAY;
 
 type Answered = std::result::Result<Response, ApiError>;
+
+/// The calendars of an account: those that were given, else the main one and those that its events name.
+pub(super) async fn calendars(
+    State(api): State<Arc<Api>>,
+    UrlPath(grant): UrlPath<String>,
+    Query(query): Parameters,
+) -> Answered {
+    let asked = Asked::check(query, &["limit", "page_token", "metadata_pair", "select"])?;
+    let grant = api.grant(&grant)?;
+    let (page, cursor) = asked.page(calendars_of(&grant), CALENDARS_LIMIT, api.largest_page)?;
+    let shown = page.iter().map(|calendar| asked.show(calendar)).collect::<std::result::Result<_, _>>()?;
+    Ok(api.success(page_body(shown, cursor)))
+}
+
+fn calendars_of(grant: &Grant) -> Vec<Value> {
+    if !grant.calendars.is_empty() {
+        return grant.calendars.clone();
+    }
+    let main = match grant.provider.as_str() {
+        // Neither mail server has calendars.
+        "imap" | "yahoo" => return Vec::new(),
+        "google" => grant.email.clone(),
+        "icloud" => "home".to_owned(),
+        _ => format!("AAMk-calendar-{}", grant.id),
+    };
+    let named = grant.events.iter().filter_map(|event| event["calendar_id"].as_str().map(str::to_owned));
+    let mut ids: Vec<String> = named.filter(|id| id != "primary" && *id != main).collect();
+    ids.sort();
+    ids.dedup();
+    // Microsoft finds an event whatever calendar is named.
+    ids.retain(|_| grant.provider != "microsoft");
+    ids.insert(0, main);
+    let described = |(place, id): (usize, &String)| {
+        json!({
+            "id": id, "grant_id": grant.id, "object": "calendar", "name": id, "is_primary": place == 0,
+            "is_owned_by_user": true, "read_only": false, "timezone": "UTC",
+        })
+    };
+    ids.iter().enumerate().map(described).collect()
+}
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -130,7 +171,6 @@ mod tests {
     use super::super::Nylas;
     use super::super::tests::get_json;
     use super::*;
-    use serde_json::json;
 
     fn event(id: &str, start: i64, fields: Value) -> Value {
         let mut event = json!({
@@ -186,6 +226,19 @@ mod tests {
         assert_eq!(ids(&nylas, "calendar_id=primary&updated_after=4000").await, ["e2", "e4"]);
         assert_eq!(ids(&nylas, "calendar_id=primary&master_event_id=m").await, ["e2"]);
         assert_eq!(ids(&nylas, "calendar_id=primary&ical_uid=u").await, ["e2"]);
+    }
+
+    #[tokio::test]
+    async fn calendars_are_the_main_one_and_those_that_events_name() {
+        let nylas = nylas();
+        let ids = async |grant: &str| {
+            let (status, body) = get_json(&nylas, &format!("/v3/grants/{grant}/calendars")).await;
+            assert_eq!(status, 200, "{body}");
+            let calendars = body["data"].as_array().expect("a list").clone();
+            calendars.iter().map(|calendar| calendar["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("g").await, ["ines.duarte@northwind.example", "team"]);
+        assert_eq!(ids("i").await, ["home"]);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages and events, with paging,
+//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages, calendars and events, with paging,
 //! field selection, compressed answers, and the error bodies of the original.
 
 mod events;
@@ -65,6 +65,9 @@ pub struct Grant {
     /// Message objects with all they have; `headers`, `tracking_options` and `raw_mime` are shown only on request.
     #[serde(default)]
     pub messages: Vec<Value>,
+    /// Calendar objects; the main one and those that events name where none are given.
+    #[serde(default)]
+    pub calendars: Vec<Value>,
     /// Event objects with all they have.
     #[serde(default)]
     pub events: Vec<Value>,
@@ -101,10 +104,17 @@ impl Grant {
             grant_status: valid(),
             folders: Vec::new(),
             messages: Vec::new(),
+            calendars: Vec::new(),
             events: Vec::new(),
         };
         grant.fill_folders();
         grant
+    }
+
+    /// An iCloud account: it has no primary calendar, and lists no more than six months at a time.
+    #[must_use]
+    pub fn icloud(id: &str, email: &str) -> Self {
+        Self::with_usual_folders("icloud", id, email)
     }
 
     /// The same grant with a message.
@@ -346,6 +356,7 @@ impl NylasBuilder {
             .route("/v3/grants/{grant}/folders", get(list_folders))
             .route("/v3/grants/{grant}/messages", get(list_messages))
             .route("/v3/grants/{grant}/messages/{message}", get(find_message))
+            .route("/v3/grants/{grant}/calendars", get(events::calendars))
             .route("/v3/grants/{grant}/events", get(events::list))
             .route("/v3/grants/{grant}/events/{event}", get(events::find))
             .fallback(|| async { ApiError::not_found() })
