@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send never-log labelled quick test benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send never-log labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,10 @@ test: test-tools quick ## Everything: what `quick` does, licences, the template,
 	@$(MAKE) --no-print-directory build-local
 	@$(say) "End to end on the local engine, with IAM enforced (a few minutes)"
 	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1
+
+endurance: test-tools build-local ## What takes minutes: a backfill of 5,000 events killed three times, a burst of 2,000 updates
+	@$(say) "Endurance on the local engine (about ten minutes)"
+	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1 --ignored --nocapture
 
 benchmark: build ## Measure ingress beside a do-nothing and a forward-only function
 	@cargo run --locked --release --package crm-autopilot-benchmark --no-default-features --bin benchmark

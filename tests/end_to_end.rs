@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 #[path = "end_to_end/calendars.rs"]
 mod calendars;
+#[path = "end_to_end/endurance.rs"]
+mod endurance;
 
 /// Stands in every personal field of this suite's mails and may stand in no log line.
 const CANARY: &str = "canary4f9a";

@@ -9,7 +9,7 @@ const FUNCTION: &str = "calendar-sync";
 const DAY: i64 = 24 * 60 * 60;
 
 /// An event with the prospect in a rep's calendar, tomorrow.
-fn event(grant: &str, id: &str, fields: Value) -> Value {
+pub(super) fn event(grant: &str, id: &str, fields: Value) -> Value {
     let start = now() / 3600 * 3600 + DAY;
     let mut event = json!({
         "id": id, "grant_id": grant, "calendar_id": "primary", "object": "event",
@@ -29,7 +29,7 @@ fn event(grant: &str, id: &str, fields: Value) -> Value {
 }
 
 /// Nylas's notification of an event.
-fn told(kind: &str, event: &Value) -> Value {
+pub(super) fn told(kind: &str, event: &Value) -> Value {
     let id = notification_id(kind, event);
     let time = event["updated_at"].as_i64().expect("a time");
     let object = if kind == "event.deleted" {
@@ -48,7 +48,7 @@ fn notification_id(kind: &str, event: &Value) -> String {
     format!("{kind}:{}:{}:{}", text("grant_id"), text("id"), event["updated_at"])
 }
 
-fn changed(event: &Value, at: i64, fields: Value) -> Value {
+pub(super) fn changed(event: &Value, at: i64, fields: Value) -> Value {
     let mut event = event.clone();
     event["updated_at"] = at.into();
     let (Some(object), Value::Object(fields)) = (event.as_object_mut(), fields) else { panic!("objects") };
@@ -56,11 +56,11 @@ fn changed(event: &Value, at: i64, fields: Value) -> Value {
     event
 }
 
-fn connect(world: &World, grant: Grant) {
+pub(super) fn connect(world: &World, grant: Grant) {
     world.nylas.add_grant(grant);
 }
 
-fn rep(grant: &str) -> Grant {
+pub(super) fn rep(grant: &str) -> Grant {
     Grant::google(grant, &format!("{CANARY}.rep@northwind.example"))
 }
 
@@ -100,7 +100,7 @@ fn said(record: &DecisionRecord) -> String {
 }
 
 /// The meetings in the CRM whose external id begins so.
-fn meetings(world: &World, prefix: &str) -> Vec<StoredMeeting> {
+pub(super) fn meetings(world: &World, prefix: &str) -> Vec<StoredMeeting> {
     let mut meetings = world.crm.meetings();
     meetings.retain(|meeting| meeting.external_id.starts_with(prefix));
     meetings.sort_by(|one, other| one.external_id.cmp(&other.external_id));
@@ -118,7 +118,7 @@ fn writes_since(world: &World, calls: usize) -> usize {
 }
 
 /// Puts a job into the function's queue, as an operator would.
-async fn put_job(world: &World, job: &Value, mark: &str) {
+pub(super) async fn put_job(world: &World, job: &Value, mark: &str) {
     let deduplication_id = sha256_hex(&[mark.as_bytes()]);
     world.view.put(&queue(world, "CalendarSync"), &job.to_string(), mark, &deduplication_id).await.expect("put");
 }
@@ -128,7 +128,7 @@ async fn run_of(world: &World, run: &str) -> Progress {
 }
 
 /// Waits until a run has ended, and answers what it came to.
-async fn run_within(world: &World, run: &str, patience: Duration) -> Progress {
+pub(super) async fn run_within(world: &World, run: &str, patience: Duration) -> Progress {
     let links =
         DynamoLinks::new(&world.engine.aws_config().await, world.stack.links_table().expect("a table").to_owned());
     let begun = Instant::now();
