@@ -59,6 +59,7 @@ fn backfill_of_5000_events_that_is_killed_three_times_ends_complete_with_every_e
             again.len()
         );
         assert_eq!((stored.len() as u64, killed), (total, KILLS));
+        assert_eq!((came_to.counts["events"], came_to.counts["written"]), (total, total));
         assert!(!bodies_differ);
         // What was under way when the function was killed: at most ten side by side each time.
         assert!(again.len() as u64 <= KILLS * 10, "{again:?}");

@@ -4,6 +4,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::local_engine::{LocalEngine, Stack, project_root};
@@ -12,6 +13,9 @@ use crate::stack_view::{DecisionRecord, StackView};
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::{Fault, FaultRule};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
+
+/// The functions that work on what is replayed: the folder of their samples, and the beginning of their queue's output.
+pub const WORKERS: [(&str, &str); 2] = [("email-activity", "EmailActivity"), ("calendar-sync", "CalendarSync")];
 
 /// How long the stack may take to decide everything.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -42,35 +46,49 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         sent.push(Sent { sample, status });
     }
     let expected: Vec<String> =
-        sent.iter().filter(|sent| sent.status == 200 && is_mail(sent)).filter_map(id_of).collect();
-    say(&format!("waiting until all {} mails are decided", expected.len()));
+        sent.iter().filter(|sent| sent.status == 200 && is_worked_on(sent)).filter_map(id_of).collect();
+    say(&format!("waiting until all {} mails and events are decided", expected.len()));
     for notification in &expected {
         world.view.decision(notification, PATIENCE, |record| record.state == "done").await?;
     }
-    say("reconciling one mailbox: Nylas holds a mail that it never notified of");
-    let missed = reconcile(world).await?;
+    say("reconciling and backfilling: Nylas holds a mail and meetings that it never notified of");
+    work_off_jobs(world).await?;
 
     let decisions = world.view.decisions().await?;
-    say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions, &missed)));
-    say(&format!("\nWhat the CRM now holds\n{}", crm_table(&world.crm)));
+    say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions)));
+    say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
+    say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
+    for text in world.alerts.texts() {
+        say(&format!("\nWhat people were told at once\n {text}"));
+    }
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
     Ok(())
 }
 
-/// Puts the sample of a reconciliation into the queue and waits for what it finds.
-async fn reconcile(world: &World) -> Result<DecisionRecord, WorldError> {
-    for job in read_folder(&project_root().join("events/email-activity"))?.into_iter().filter(Sample::is_job) {
-        put_job(&world.view, &world.stack, &job).await?;
+/// Puts the samples of jobs into their queues and waits until what they find is worked off.
+async fn work_off_jobs(world: &World) -> Result<(), WorldError> {
+    for (folder, queue) in WORKERS {
+        for job in read_folder(&project_root().join("events").join(folder))?.into_iter().filter(Sample::is_job) {
+            put_job(&world.view, &world.stack, queue, &job).await?;
+        }
+        world.view.emptied(world.stack.queue_url(queue)?, PATIENCE).await?;
     }
-    let is_found = |record: &DecisionRecord| record.notification_id.starts_with("reconcile:") && record.state == "done";
-    Ok(world.view.first_decision("the reconciliation found the mail that was missed", PATIENCE, is_found).await?)
+    Ok(())
 }
 
-/// Puts a job into the queue that it is for, as a person would.
-pub async fn put_job(view: &StackView, stack: &Stack, job: &Sample) -> Result<(), WorldError> {
+/// The function whose sample a file is, and the beginning of its queue's output: email-activity's if the folder tells no
+/// other.
+#[must_use]
+pub fn worker_of(sample: &Path) -> (&'static str, &'static str) {
+    let is_in = |folder: &str| sample.parent().is_some_and(|parent| parent.ends_with(folder));
+    WORKERS.into_iter().find(|(folder, _)| is_in(folder)).unwrap_or(WORKERS[0])
+}
+
+/// Puts a job into a queue, as a person would.
+pub async fn put_job(view: &StackView, stack: &Stack, queue: &str, job: &Sample) -> Result<(), WorldError> {
     let body = job.text();
     let deduplication_id = shared::domain::digest::sha256_hex(&[body.as_bytes()]);
-    Ok(view.put(stack.queue_url("EmailActivity")?, &body, "reconcile", &deduplication_id).await?)
+    Ok(view.put(stack.queue_url(queue)?, &body, "by-hand", &deduplication_id).await?)
 }
 
 /// Sends one sample to the stack, signed with the given secret, and answers the status.
@@ -84,8 +102,10 @@ pub async fn send(engine: &LocalEngine, stack: &Stack, sample: &Sample, secret: 
 /// Every sample of every function, three of them twice, in an order that is mixed up and always the same.
 fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
     let events = project_root().join("events");
-    let mut samples = read_folder(&events.join("email-activity"))?;
-    samples.retain(|sample| !sample.is_job());
+    let mut samples = Vec::new();
+    for (folder, _) in WORKERS {
+        samples.extend(read_folder(&events.join(folder))?.into_iter().filter(|sample| !sample.is_job()));
+    }
     samples.extend(read_folder(&events.join("webhook-ingress"))?);
     let again: Vec<Sample> = samples.iter().filter(|sample| sample.method == "POST").step_by(4).cloned().collect();
     samples.extend(again);
@@ -94,12 +114,15 @@ fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
         .enumerate()
         .map(|(place, sample)| ((place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17), sample))
         .collect();
-    mixed.sort_by_key(|(key, _)| *key);
+    // An account is back after it was lost, or there is nothing to tell.
+    mixed.sort_by_key(|(key, sample)| (sample.kind().as_deref() == Some("grant.updated"), *key));
     Ok(mixed.into_iter().map(|(_, sample)| sample).collect())
 }
 
-fn is_mail(sent: &Sent) -> bool {
-    sent.sample.kind().is_some_and(|kind| kind.starts_with("message.created"))
+/// True for what a function of this release works on.
+fn is_worked_on(sent: &Sent) -> bool {
+    let kind = sent.sample.kind().unwrap_or_default();
+    ["message.created", "event.", "grant."].iter().any(|worked_on| kind.starts_with(worked_on))
 }
 
 fn id_of(sent: &Sent) -> Option<String> {
@@ -113,12 +136,12 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>, missed: &DecisionRecord) -> Table {
+fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>) -> Table {
     let mut table = table(&["sample", "type", "answered", "decided", "why"]);
     let mut seen = Vec::new();
     for one in sent {
         let id = id_of(one).unwrap_or_default();
-        let record = decisions.get(&id).filter(|_| one.status == 200 && is_mail(one));
+        let record = decisions.get(&id).filter(|_| one.status == 200 && is_worked_on(one));
         let (decided, why) = match record {
             Some(_) if seen.contains(&id) => ("duplicate".to_owned(), "the same notification again".to_owned()),
             Some(record) => (record.outcome.clone(), why(record)),
@@ -133,13 +156,17 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>, m
             why,
         ]);
     }
-    table.add_row([
-        "(found by reconcile-one-mailbox)".to_owned(),
-        missed.trigger.clone(),
-        "–".to_owned(),
-        missed.outcome.clone(),
-        why(missed),
-    ]);
+    // What is known already is found by a backfill too; it is merged, and not told here.
+    let found = decisions.values().filter(|record| record.notification_id.starts_with("reconcile:"));
+    for found in found.filter(|record| record.outcome != "merged") {
+        table.add_row([
+            format!("(found: {})", found.object_id),
+            found.trigger.clone(),
+            "–".to_owned(),
+            found.outcome.clone(),
+            why(found),
+        ]);
+    }
     table
 }
 
@@ -148,7 +175,7 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>, m
 pub fn why(record: &DecisionRecord) -> String {
     let fact = |name: &str| record.facts.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
     let mut why = record.reason.clone();
-    for name in ["evidence", "entry", "direction", "contact_ids", "deal_id"] {
+    for name in ["evidence", "entry", "direction", "news", "because", "made_by", "kept", "contact_ids", "deal_id"] {
         if let Some(fact) = fact(name) {
             why = format!("{why}; {name} {}", fact.replace('"', ""));
         }
@@ -163,7 +190,6 @@ fn told_by_status(sent: &Sent) -> (String, String) {
     let why = match (sent.status, sent.sample.method.as_str()) {
         (200, "GET") => "the challenge was echoed",
         (200, _) if sent.sample.notification_id().is_none() => "no notification: parked in the unroutable queue",
-        (200, _) if sent.sample.kind().is_some_and(|kind| kind.starts_with("event.")) => "queued for calendar-sync",
         (200, _) => "a type that nobody wants: counted",
         (202, _) => "queued for onboarding",
         (400, _) => "refused: the request is not what is expected",
@@ -174,7 +200,7 @@ fn told_by_status(sent: &Sent) -> (String, String) {
     ("–".to_owned(), why.to_owned())
 }
 
-fn crm_table(crm: &RestCrm) -> Table {
+fn activities_table(crm: &RestCrm) -> Table {
     let mut table = table(&["activity", "subject", "direction", "contacts", "deal", "from", "to"]);
     let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
     let list = |value: &Value| {
@@ -198,12 +224,51 @@ fn crm_table(crm: &RestCrm) -> Table {
     table
 }
 
+/// How many occurrences of a series are shown.
+const SHOWN_OF_A_SERIES: usize = 4;
+
+fn meetings_table(crm: &RestCrm) -> Table {
+    let mut table = table(&["meeting", "subject", "begins", "status", "series", "contacts", "where", "link", "notes"]);
+    let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
+    let mut meetings = crm.meetings();
+    meetings.sort_by_key(|meeting| text(&meeting.body["meeting_date"]));
+    let mut of_series: BTreeMap<String, usize> = BTreeMap::new();
+    for meeting in meetings {
+        let body = &meeting.body;
+        if let Some(series) = body["series_label"].as_str() {
+            let shown = of_series.entry(series.to_owned()).or_default();
+            *shown += 1;
+            if *shown > SHOWN_OF_A_SERIES {
+                continue;
+            }
+        }
+        let contacts: Vec<&str> =
+            body["contact_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        table.add_row([
+            meeting.id.clone(),
+            text(&body["meeting_subject"]),
+            text(&body["meeting_date"]),
+            text(&body["meeting_status"]),
+            text(&body["series_label"]),
+            contacts.join(", "),
+            text(&body["meeting_location"]),
+            text(&body["meeting_link"]),
+            text(&body["notes"]).replace('\n', " / "),
+        ]);
+    }
+    for (series, all) in of_series.into_iter().filter(|(_, all)| *all > SHOWN_OF_A_SERIES) {
+        table.add_row(["…".to_owned(), format!("{} further occurrences of {series}", all - SHOWN_OF_A_SERIES)]);
+    }
+    table
+}
+
 async fn queues_table(world: &World) -> Result<Table, WorldError> {
     let mut table = table(&["queue", "messages", "what that means"]);
     for (queue, meaning) in [
         ("EmailActivity", "all mails are decided"),
         ("EmailActivityDeadLetter", "nothing was given up"),
-        ("CalendarSync", "the event of a sample waits for calendar-sync"),
+        ("CalendarSync", "all events are decided"),
+        ("CalendarSyncDeadLetter", "nothing was given up"),
         ("Onboarding", "the sign-up of a sample waits for onboarding-transitions"),
         ("Unroutable", "signed bodies that are no notification, each to be looked at by a person"),
     ] {

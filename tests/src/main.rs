@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// The function that decides about mail.
-const EMAIL_ACTIVITY: &str = "email-activity";
+/// The functions that decide about what can be sent, by the beginning of its type.
+const DECIDES: [(&str, &str); 3] =
+    [("message.created", "email-activity"), ("event.", "calendar-sync"), ("grant.", "calendar-sync")];
 
-/// How long a mail that was sent may take to be decided, before that is told instead.
+/// How long a notification that was sent may take to be decided, before that is told instead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of the stack that is played with.
@@ -226,8 +227,9 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
     for sample in samples::read(&event).map_err(WorldError::from)? {
         if sample.is_job() {
-            demo::put_job(&view, &stack, &sample).await?;
-            say(&format!("{}: put into the queue of email-activity; its log tells what came of it", sample.name));
+            let (function, queue) = demo::worker_of(&event);
+            demo::put_job(&view, &stack, queue, &sample).await?;
+            say(&format!("{}: put into the queue of {function}; its log tells what came of it", sample.name));
             continue;
         }
         let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
@@ -237,9 +239,11 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             return Err(CommandError::NoSecret);
         }
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
-        let mail = sample.kind().filter(|kind| kind.starts_with("message.created")).and(sample.notification_id());
-        let before = match &mail {
-            Some(id) => view.record(EMAIL_ACTIVITY, id).await.map_err(WorldError::from)?,
+        let kind = sample.kind().unwrap_or_default();
+        let decides = DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
+        let decided = decides.zip(sample.notification_id());
+        let before = match &decided {
+            Some((function, id)) => view.record(function, id).await.map_err(WorldError::from)?,
             None => None,
         };
         let status = match &endpoint {
@@ -250,21 +254,27 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
         };
         say(&format!("{}: answered {status}", sample.name));
-        if let Some(id) = mail.filter(|_| status == 200) {
-            tell_decision(&view, &stack, &id, before.is_some()).await?;
+        if let Some((function, id)) = decided.filter(|_| status == 200) {
+            tell_decision(&view, &stack, function, &id, before.is_some()).await?;
         }
     }
     Ok(())
 }
 
-/// Waits until a mail is decided and tells how.
-async fn tell_decision(view: &StackView, stack: &Stack, id: &str, was_sent_before: bool) -> Result<(), CommandError> {
+/// Waits until a notification is decided and tells how.
+async fn tell_decision(
+    view: &StackView,
+    stack: &Stack,
+    function: &str,
+    id: &str,
+    was_sent_before: bool,
+) -> Result<(), CommandError> {
     if was_sent_before {
         say("  a notification with this id came before: it is a duplicate, and what was decided then stands");
     }
     let begun = Instant::now();
     loop {
-        let record = view.record(EMAIL_ACTIVITY, id).await.map_err(WorldError::from)?;
+        let record = view.record(function, id).await.map_err(WorldError::from)?;
         if let Some(record) = record.filter(|record| record.state == "done") {
             say(&format!("  {}: {}", record.outcome, demo::why(&record)));
             break;
@@ -276,7 +286,7 @@ async fn tell_decision(view: &StackView, stack: &Stack, id: &str, was_sent_befor
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    say(&format!("  record {EMAIL_ACTIVITY}#{id} in the table {}", stack.dedup_table()?));
+    say(&format!("  record {function}#{id} in the table {}", stack.dedup_table()?));
     Ok(())
 }
 

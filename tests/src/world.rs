@@ -21,7 +21,7 @@ pub const CUSTOMER_EVENTS_SECRET: &str = "sandbox-customer-events-secret";
 /// The company in all samples.
 pub const COMPANY_DOMAIN: &str = "northwind.example";
 
-/// Stands in the demo's mailboxes for the mark of the stack's own mail.
+/// Stands in the demo's mailboxes for the mark of the stack's own mail and events.
 const LOOP_ID_PLACEHOLDER: &str = "{{loop-id}}";
 
 /// The grant of the support mailbox.
@@ -88,8 +88,8 @@ impl World {
             })
             .await?;
         let view = StackView::new(&engine.aws_config().await, &stack)?;
-        // Mail of this deployment bears a mark that only the deployment knows.
-        nylas.replace_in_headers(LOOP_ID_PLACEHOLDER, loop_id(&stack)?.as_str());
+        // Mail and events of this deployment bear a mark that only the deployment knows.
+        nylas.replace(LOOP_ID_PLACEHOLDER, loop_id(&stack)?.as_str());
         let never_log = std::fs::read(samples.join("never-log.txt"))
             .map_err(|source| SampleError::File { path: samples.join("never-log.txt"), source })?;
         view.put_archived(NEVER_LOG_KEY, never_log).await?;

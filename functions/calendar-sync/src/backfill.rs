@@ -72,14 +72,24 @@ struct Job {
 /// What became of one event of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OneOf {
-    Written,
-    Skipped,
-    /// It was decided in this run before.
-    Before,
+    /// It is decided.
+    Decided {
+        /// True if the CRM shows what it says.
+        written: bool,
+        /// True if it was decided by an earlier job of this run.
+        before: bool,
+    },
     /// Something is wrong with it: it goes on as a message of its own, to end with its reason in the dead-letter queue.
     SetAside,
-    /// There was no time for it.
+    /// There was no time for it, or somebody else is at it.
     Left,
+}
+
+impl OneOf {
+    fn decided(decision: &Decision, before: bool) -> Self {
+        let written = matches!(decision.outcome, Outcome::Logged | Outcome::Merged | Outcome::Done);
+        Self::Decided { written, before }
+    }
 }
 
 impl<P: Ports> BatchRules<'_, '_, P> {
@@ -126,16 +136,20 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
-        let count = |wanted: OneOf| results.iter().filter(|one| one.as_ref() == Ok(&wanted)).count() as u64;
-        let (written, skipped, set_aside) = (count(OneOf::Written), count(OneOf::Skipped), count(OneOf::SetAside));
-        let new = written + skipped + set_aside;
-        let left = results.len() as u64 - new - count(OneOf::Before);
+        let count = |is_it: fn(&OneOf) -> bool| results.iter().flatten().filter(|one| is_it(one)).count() as u64;
+        let left = results.len() as u64 - count(|one| *one != OneOf::Left);
+        let new = count(|one| matches!(one, OneOf::SetAside | OneOf::Decided { before: false, .. }));
         if let Some(Err(failure)) = results.iter().find(|one| one.is_err())
             && new == 0
         {
             // Nothing moves: the engine waits before it tries again.
             return Err(failure.clone());
         }
+        // A page counts once it is done, whichever of its jobs did how much of it.
+        let of_the_page = |is_it: fn(&OneOf) -> bool| if left == 0 { count(is_it) } else { 0 };
+        let written = of_the_page(|one| matches!(one, OneOf::Decided { written: true, .. }));
+        let skipped = of_the_page(|one| matches!(one, OneOf::Decided { written: false, .. }));
+        let set_aside = of_the_page(|one| *one == OneOf::SetAside);
         let next = if left > 0 {
             Some(job.clone())
         } else if page.next.is_some() {
@@ -154,8 +168,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("backfill", &run), &next)?).await?;
         }
         let pages = u64::from(left == 0);
-        let counts =
-            [("pages", pages), ("events", new), ("written", written), ("skipped", skipped), ("set aside", set_aside)];
+        let events = written + skipped + set_aside;
+        let counts = [
+            ("pages", pages),
+            ("events", events),
+            ("written", written),
+            ("skipped", skipped),
+            ("set aside", set_aside),
+        ];
         let progress =
             self.note(&job, &run, &Step { number: job.step, counts: &counts, last, ..Step::default() }).await?;
         let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
@@ -229,14 +249,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let request = ClaimRequest { key: &key, about: &about, content: "backfill", now, until };
         let lease = match leases.claim(&request).await.map_err(store_failure)? {
             Claim::Granted(lease) => lease,
-            Claim::Duplicate { .. } => return Ok(OneOf::Before),
+            Claim::Duplicate { decision, .. } => return Ok(OneOf::decided(&decision, true)),
             Claim::Busy { .. } => return Ok(OneOf::Left),
         };
         match self.handle(&event, work).await {
             Ok(decision) => {
                 leases.complete(&lease, &decision, clock.now()).await.map_err(store_failure)?;
-                let written = matches!(decision.outcome, Outcome::Logged | Outcome::Merged | Outcome::Done);
-                Ok(if written { OneOf::Written } else { OneOf::Skipped })
+                Ok(OneOf::decided(&decision, false))
             }
             Err(failure) => {
                 let is_its_own = matches!(failure, Failure::Permanent { .. });

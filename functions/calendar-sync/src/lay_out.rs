@@ -240,6 +240,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     async fn keep_by_rule(&self, event: &Event, version: Version, work: &Work) -> Result<(), Failure> {
+        let grant = event.grant_id.clone().unwrap_or_default();
+        let by_itself = CopyKey { grant, event: event.id.clone(), by_rule: false };
+        if let Known::Deleted { at } = self.index().find(&by_itself).await?
+            && version.changed_at <= at
+        {
+            return Ok(());
+        }
         let judged = self.judge(event, true, version.changed_at, work.deadline).await?;
         let bound = self.index().bind(&judged.held.copy.key, version, &identity_of(event)).await?;
         let Some(identity) = bound else { return Ok(()) };

@@ -317,7 +317,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Buried::Tombstone if self.laid_out(&key).await?.is_some() => {
                 return self.remove_series(&key, at, None, work).await;
             }
-            Buried::Tombstone => return Ok(Decision::done("deleted before anything was written")),
+            // An occurrence that its calendar never held by itself: the rule of its series stood for it.
+            Buried::Tombstone => match self.index().find(&CopyKey { by_rule: true, ..key.clone() }).await? {
+                Known::Bound(identity) => identity,
+                Known::Deleted { .. } | Known::Unheard => {
+                    return Ok(Decision::done("deleted before anything was written"));
+                }
+            },
             Buried::Bound(identity) => identity,
         };
         let gone = Copy { key, calendar: None, state: CopyState::Gone { at } };

@@ -132,8 +132,11 @@ pub fn events_of(master: &Event, laid: &Laid, started: impl Fn(&str) -> Option<T
     };
     let changed = starts(master.occurrences.as_ref());
     let cancelled = starts(master.cancelled_occurrences.as_ref());
+    let days: BTreeSet<NaiveDate> =
+        master.cancelled_occurrences.iter().flatten().filter_map(|id| original_day_of(id)).collect();
     let event = |occurrence: &Occurrence| {
-        let is_cancelled = cancelled.contains(&occurrence.original_start);
+        let is_cancelled =
+            cancelled.contains(&occurrence.original_start) || day_of(occurrence).is_some_and(|day| days.contains(&day));
         Event {
             id: occurrence_id(&master.id, occurrence.original_start),
             master_event_id: Some(master.id.clone()),
@@ -173,6 +176,21 @@ pub fn original_start_of(master: &str, id: &str) -> Option<Timestamp> {
         Moment::At(at) => Timestamp::from_second(at.timestamp()).ok(),
         Moment::Day(day) => Timestamp::from_second(day.and_time(NaiveTime::MIN).and_utc().timestamp()).ok(),
     }
+}
+
+/// The day on which an occurrence takes place by the rule, from an id of Microsoft's: `OID.<series>.<day>` (Microsoft
+/// Graph, `occurrenceId` of an event).
+fn original_day_of(id: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(id.strip_prefix("OID.")?.rsplit_once('.')?.1, "%Y-%m-%d").ok()
+}
+
+/// The day on which an occurrence takes place by the rule, where its calendar is.
+fn day_of(occurrence: &Occurrence) -> Option<NaiveDate> {
+    let zone = match &occurrence.when {
+        When::Span { time_zone: Some(name), .. } => zone_named(name).unwrap_or(Tz::UTC),
+        _ => Tz::UTC,
+    };
+    Some(in_zone(occurrence.original_start, zone)?.date_naive())
 }
 
 /// The occurrence that begins then, as long as the first one.
@@ -427,14 +445,15 @@ mod tests {
         let mut series = thursdays(&["RRULE:FREQ=WEEKLY"]);
         series.title = Some("Pilot".to_owned());
         series.occurrences = Some(vec!["m1_20261105T150000Z".to_owned()]);
-        series.cancelled_occurrences = Some(vec!["m1_20261029T140000Z".to_owned(), "AAMk7".to_owned()]);
+        series.cancelled_occurrences =
+            Some(vec!["m1_20261029T140000Z".to_owned(), "AAMk7".to_owned(), "OID.AAMkm1=.2026-10-22".to_owned()]);
         let laid = occurrences(&series, window(AUTUMN.0, AUTUMN.1)).expect("a series");
         let started = |id: &str| (id == "AAMk7").then(|| "2026-11-12T15:00:00Z".parse().expect("a time"));
         let events = events_of(&series, &laid, started);
         let told: Vec<(&str, Option<&str>)> =
             events.iter().map(|event| (event.id.as_str(), event.status.as_deref())).collect();
         let expected = [
-            ("m1_20261022T140000Z", None),
+            ("m1_20261022T140000Z", Some("cancelled")),
             ("m1_20261029T140000Z", Some("cancelled")),
             ("m1_20261112T150000Z", Some("cancelled")),
             ("m1_20261119T150000Z", None),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared::crm::{Contact, CrmError};
 use shared::engine::Input;
 use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
+use shared::http::CallError;
 use shared::nylas::mailboxes::{Folder, Grant};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,6 +21,7 @@ const NOW: i64 = 1_772_359_999;
 struct FakeCrm {
     contacts: Mutex<BTreeMap<String, Contact>>,
     meetings: Mutex<BTreeMap<String, Meeting>>,
+    writes: Mutex<usize>,
 }
 
 impl FakeCrm {
@@ -40,6 +42,11 @@ impl FindContacts for FakeCrm {
 impl WriteMeetings for FakeCrm {
     async fn upsert_meeting(&self, meeting: &Meeting, _: Deadline) -> Result<String, CrmError> {
         let id = meeting.external_event_id.clone();
+        if id == "refused" {
+            let (api, what, text) = ("the CRM", "meeting", "no".to_owned());
+            return Err(CallError::Rejected { api, what, status: 422, text }.into());
+        }
+        *self.writes.lock().expect("a lock") += 1;
         self.meetings.lock().expect("a lock").insert(id.clone(), meeting.clone());
         Ok(format!("meet-{id}"))
     }
@@ -169,6 +176,8 @@ struct Desk {
     mail_queue: MemoryQueue,
     told: Told,
     settings: Settings,
+    /// When messages are sent, in Unix seconds.
+    now: Mutex<i64>,
 }
 
 impl Desk {
@@ -182,6 +191,7 @@ impl Desk {
             queue: MemoryQueue::default(),
             mail_queue: MemoryQueue::default(),
             told: Told::default(),
+            now: Mutex::new(NOW),
             settings: Settings { company_domains, scope, loop_id: LoopId::of_stack("ours") },
         };
         desk.crm.knows("dana@acme.example", "c1");
@@ -197,7 +207,10 @@ impl Desk {
             queue: &self.queue,
             mail_queue: &self.mail_queue,
             alerts: Some(&self.told),
-            clock: Clock::system(),
+            clock: Clock::told_by({
+                let now = work.sent_at;
+                move || now
+            }),
         };
         CalendarSync::with(ports, self.settings.clone()).for_batch().process(work).await
     }
@@ -211,7 +224,7 @@ impl Desk {
                 Input::Job { kind: job["type"].as_str().expect("a type").to_owned() }
             }
         };
-        let sent_at = jiff::Timestamp::from_second(NOW).expect("a time");
+        let sent_at = jiff::Timestamp::from_second(*self.now.lock().expect("a lock")).expect("a time");
         let deadline = Deadline::after(Duration::from_secs(25));
         self.process(&Work { input, body: body.to_owned(), sent_at, deadline }).await
     }
@@ -400,3 +413,43 @@ async fn occurrences_that_the_rule_no_longer_names_go_and_all_go_with_their_mast
     assert_eq!(decision.to_string(), "skipped: deleted since");
     assert!(desk.subjects().is_empty());
 }
+
+#[tokio::test]
+async fn occurrence_that_is_deleted_by_itself_goes_whether_that_is_told_before_or_after_its_series() {
+    let weekly = series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=3"]}));
+    let gone = ids("m1_20260308T100000Z", 1_772_350_100);
+    for deletion_first in [false, true] {
+        let desk = Desk::new(Scope::Prospects);
+        desk.nylas.holds(&weekly);
+        if deletion_first {
+            desk.told("event.deleted", &gone).await;
+        }
+        desk.told("event.created", &weekly).await;
+        if !deletion_first {
+            assert_eq!(desk.subjects().len(), 3);
+            desk.told("event.deleted", &gone).await;
+        }
+        desk.told("event.updated", &series(json!({"recurrence": ["RRULE:FREQ=WEEKLY;COUNT=3"]}))).await;
+        let left: Vec<String> = desk.crm.meetings.lock().expect("a lock").keys().cloned().collect();
+        assert_eq!(left, ["m1_20260301T100000Z", "m1_20260315T100000Z"], "deletion first: {deletion_first}");
+    }
+}
+
+#[tokio::test]
+async fn event_of_our_own_becomes_no_meeting_and_one_of_the_schedulers_becomes_one() {
+    let desk = Desk::new(Scope::All);
+    let ours = json!({"metadata": {"crm_autopilot_loop": LoopId::of_stack("ours").as_str()}});
+    assert_eq!(desk.told("event.created", &event(ours)).await.to_string(), "skipped: made by this deployment");
+    let theirs =
+        json!({"id": "e2", "ical_uid": "u2", "metadata": {"crm_autopilot_loop": LoopId::of_stack("theirs").as_str()}});
+    assert_eq!(desk.told("event.created", &event(theirs)).await.outcome.as_str(), "logged");
+    let booked = json!({"id": "e3", "ical_uid": "u3", "metadata": {"source": "scheduler", "key5": "c"}});
+    for at in [1_772_350_000, 1_772_350_001] {
+        let mut booked = event(booked.clone());
+        booked["updated_at"] = at.into();
+        desk.told("event.updated", &booked).await;
+    }
+    assert_eq!(desk.subjects().len(), 2);
+}
+
+mod jobs;

@@ -453,13 +453,18 @@ impl Nylas {
         });
     }
 
-    /// Puts a text in place of another in the headers of every message.
-    pub fn replace_in_headers(&self, text: &str, by: &str) {
+    /// Replaces a text in the headers of all messages and the metadata of all events.
+    pub fn replace(&self, text: &str, by: &str) {
         self.api.locked(|grants| {
-            let messages = grants.iter_mut().flat_map(|grant| &mut grant.messages);
-            for header in messages.filter_map(|message| message["headers"].as_array_mut()).flatten() {
-                if let Some(value) = header["value"].as_str().map(|value| value.replace(text, by)) {
-                    header["value"] = Value::from(value);
+            for grant in grants {
+                let headers =
+                    grant.messages.iter_mut().filter_map(|message| message["headers"].as_array_mut()).flatten();
+                let values = headers.map(|header| &mut header["value"]);
+                let metadata = grant.events.iter_mut().filter_map(|event| event["metadata"].as_object_mut());
+                for value in values.chain(metadata.flat_map(Map::values_mut)) {
+                    if let Some(replaced) = value.as_str().map(|value| value.replace(text, by)) {
+                        *value = Value::from(replaced);
+                    }
                 }
             }
         });
