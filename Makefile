@@ -85,7 +85,7 @@ benchmark: build ## Measure ingress beside a do-nothing and a forward-only funct
 
 # With the profile of `quick` and `test`, so that nothing more is compiled: calls are what is waited for, and what the
 # other profile would save is on the batch's side. The lines left out are the metrics that the engine writes for each batch.
-benchmark-batch: ## Measure a batch of ten mails beside a single one and beside the usual loop
+benchmark-batch: ## Measure a batch of ten mails, and of ten events, beside a single one and beside the usual loop
 	@cargo build $(CARGO_SET) --bin batch
 	@target/debug/batch | grep --invert-match '"_aws":'
 

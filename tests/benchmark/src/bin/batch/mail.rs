@@ -107,32 +107,15 @@ impl Mail {
         message
     }
 
-    /// The record of the queue, in a group of its own.
-    fn record(&self, sent_at: u128) -> Value {
-        let number = self.number;
-        let notification = json!({
+    fn notification(&self) -> Value {
+        json!({
             "specversion": "1.0",
             "type": "message.created",
             "source": "/google/emails/realtime",
-            "id": format!("notification-{number}"),
+            "id": format!("notification-{}", self.number),
             "time": 1_767_225_601,
             "webhook_delivery_attempt": 1,
             "data": { "application_id": "b8c1f6e0-3d57-4b1a-9d0e-6f2a7c4e1b90", "object": self.notified() },
-        });
-        json!({
-            "messageId": format!("00000000-0000-4000-8000-{number:012}"),
-            "receiptHandle": format!("receipt-{number}"),
-            "body": notification.to_string(),
-            "attributes": {
-                "ApproximateReceiveCount": "1",
-                "SentTimestamp": sent_at.to_string(),
-                "MessageGroupId": format!("group-{number}"),
-                "MessageDeduplicationId": format!("deduplication-{number}"),
-            },
-            "messageAttributes": {},
-            "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:email-activity.fifo",
-            "awsRegion": "us-east-1",
         })
     }
 
@@ -145,9 +128,30 @@ impl Mail {
 
 /// The mails as one batch, just sent.
 pub fn batch(mails: &[Mail]) -> Result<SqsEvent, serde_json::Error> {
+    batch_of(mails.iter().map(|mail| (mail.number, mail.notification())))
+}
+
+/// Numbered notifications as one batch, just sent, each in a group of its own.
+pub fn batch_of(notifications: impl Iterator<Item = (usize, Value)>) -> Result<SqsEvent, serde_json::Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let records: Vec<Value> = mails.iter().map(|mail| mail.record(now)).collect();
-    serde_json::from_value(json!({ "Records": records }))
+    let record = |(number, notification): (usize, Value)| {
+        json!({
+            "messageId": format!("00000000-0000-4000-8000-{number:012}"),
+            "receiptHandle": format!("receipt-{number}"),
+            "body": notification.to_string(),
+            "attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": now.to_string(),
+                "MessageGroupId": format!("group-{number}"),
+                "MessageDeduplicationId": format!("deduplication-{number}"),
+            },
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue.fifo",
+            "awsRegion": "us-east-1",
+        })
+    };
+    serde_json::from_value(json!({ "Records": notifications.map(record).collect::<Vec<Value>>() }))
 }
 
 /// The activity of a mail with these contacts.

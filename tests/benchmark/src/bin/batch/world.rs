@@ -1,6 +1,6 @@
 //! One run of a scenario: a CRM that knows everybody, a Nylas that holds the mails, clients without a connection yet,
-//! and AWS in memory. Only the handling of the mails is timed, and it counts only if it came out right:
-//! every mail decided as logged, every call a success, and exactly the expected activities in the CRM.
+//! and AWS in memory. Only the handling is timed, and it counts only if it came out right: everything decided as
+//! logged, every call a success, and exactly the expected records in the CRM.
 
 use std::{
     error::Error,
@@ -9,11 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use email_activity::{EmailActivity, FUNCTION, NeverLogged, Ports, Provision, Settings};
+use aws_lambda_events::sqs::SqsEvent;
+use calendar_sync::{CalendarSync, meeting::Scope};
+use email_activity::{EmailActivity, NeverLogged};
 use sandbox::stand_ins::{self, CrmContact, Grant};
 use secrecy::SecretString;
 use serde_json::Value;
 use shared::{
+    alerts::AlertWebhook,
     configuration::parse_base_url,
     crm::{FindContacts as _, IdempotencyKey, LogEmail as _, rest::RestCrm},
     domain::{
@@ -23,7 +26,7 @@ use shared::{
         own_mail::LoopId,
     },
     engine::{
-        Clock, Deadline, Engine, RetryPolicy, StoreError,
+        Clock, Deadline, Engine, Processor, RetryPolicy, StoreError,
         testing::{MemoryBodies, MemoryLeases, MemoryLinks, MemoryQueue},
     },
     http::{ApiClient, ApiSettings, Credential, http_client},
@@ -32,7 +35,8 @@ use shared::{
 
 use crate::{
     mail::{self, COLLEAGUE, COMPANY_DOMAIN, GRANT, Mail, Outsider},
-    scenario::{Handler, Scenario},
+    meeting::{self, Meeting},
+    scenario::{Scenario, Work},
 };
 
 /// Longer than any scenario takes, so that nothing is cut off.
@@ -56,10 +60,20 @@ pub struct Run {
     pub calls: usize,
 }
 
-/// The ports of email-activity: its real clients, and AWS in memory.
+/// The ports of the functions: their real clients, and AWS in memory.
 struct InMemory;
 
-impl Ports for InMemory {
+impl calendar_sync::Ports for InMemory {
+    type Crm = RestCrm;
+    type Nylas = Nylas;
+    type Links = MemoryLinks;
+    type Decisions = MemoryLeases;
+    type Queue = MemoryQueue;
+    type MailQueue = MemoryQueue;
+    type Alerts = AlertWebhook;
+}
+
+impl email_activity::Ports for InMemory {
     type Crm = RestCrm;
     type Nylas = Nylas;
     type Links = MemoryLinks;
@@ -89,14 +103,14 @@ impl World {
     pub fn of(scenario: &Scenario, latency: Latency) -> Result<Self, Box<dyn Error>> {
         let crm = stand_ins::RestCrm::start()?;
         let mut known: Vec<&Outsider> = Vec::new();
-        for outsider in scenario.mails.iter().flat_map(|mail| &mail.outsiders) {
+        for outsider in scenario.work.outsiders() {
             if !known.contains(&outsider) {
                 known.push(outsider);
                 crm.add_contact(CrmContact::new(&outsider.contact_id(), &outsider.address()));
             }
         }
         let grant = Grant::google(GRANT, COLLEAGUE);
-        let grant = scenario.mails.iter().fold(grant, |grant, mail| grant.with_message(mail.at_nylas()));
+        let grant = scenario.work.mails().iter().fold(grant, |grant, mail| grant.with_message(mail.at_nylas()));
         let nylas = stand_ins::Nylas::builder().grant(grant).start()?;
         crm.faults().set_latency(latency.crm);
         nylas.faults().set_latency(latency.nylas);
@@ -122,57 +136,85 @@ impl World {
             Ok::<_, Box<dyn Error>>(ApiClient::new(http.clone(), settings))
         };
         let crm = RestCrm::new(client("the CRM", &self.crm.base_url(), self.crm.api_key())?);
-        let took = match scenario.handler {
-            Handler::EmailActivity => {
-                let nylas = Nylas::new(client("Nylas", &self.nylas.base_url(), self.nylas.api_key())?);
-                handled_by_email_activity(&scenario.mails, &crm, &nylas).await?
-            }
-            Handler::PlainLoop => handled_by_a_plain_loop(&scenario.mails, &crm).await?,
+        let nylas = Nylas::new(client("Nylas", &self.nylas.base_url(), self.nylas.api_key())?);
+        let took = match &scenario.work {
+            Work::Mails(mails) => handled_by_email_activity(mails, &crm, &nylas).await?,
+            Work::Events(meetings) => handled_by_calendar_sync(meetings, &crm, &nylas).await?,
+            Work::MailsInALoop(mails) => handled_by_a_plain_loop(mails, &crm).await?,
         };
-        self.check(&scenario.mails)?;
+        self.check(&scenario.work)?;
         Ok(Run { took, calls: self.crm.calls().all().len() })
     }
 
     /// Whether the CRM holds what it should and refused nothing on the way.
-    fn check(&self, mails: &[Mail]) -> Result<(), String> {
+    fn check(&self, work: &Work) -> Result<(), String> {
         let calls = self.crm.calls().all().into_iter().chain(self.nylas.calls().all());
         for call in calls {
             if !call.status.is_some_and(|status| (200..300).contains(&status)) {
                 return Err(format!("{} {} was answered {:?}", call.method, call.path, call.status));
             }
         }
-        let activities = self.crm.activities();
-        for mail in mails {
-            let contact_ids: Value = mail.outsiders.iter().map(Outsider::contact_id).collect();
-            let found: Vec<_> =
-                activities.iter().filter(|activity| activity.body["external_message_id"] == mail.id()).collect();
-            match found.as_slice() {
-                [activity] if activity.body["contact_ids"] == contact_ids => {}
-                [activity] => {
-                    return Err(format!("{} has the contacts {}", mail.id(), activity.body["contact_ids"]));
-                }
-                found => return Err(format!("{} has {} activities in the CRM", mail.id(), found.len())),
-            }
-        }
-        if activities.len() != mails.len() {
-            return Err(format!("{} mails have become {} activities in the CRM", mails.len(), activities.len()));
-        }
-        Ok(())
+        let contacts = |outsiders: &[Outsider]| outsiders.iter().map(Outsider::contact_id).collect::<Value>();
+        let (mut expected, mut found): (Vec<(String, Value)>, Vec<(String, Value)>) = match work {
+            Work::Mails(mails) | Work::MailsInALoop(mails) => (
+                mails.iter().map(|mail| (mail.id(), contacts(&mail.outsiders))).collect(),
+                self.crm.activities().iter().map(|one| record(&one.body, "external_message_id")).collect(),
+            ),
+            Work::Events(meetings) => (
+                meetings.iter().map(|meeting| (meeting.id(), contacts(&meeting.outsiders))).collect(),
+                self.crm.meetings().iter().map(|one| record(&one.body, "external_event_id")).collect(),
+            ),
+        };
+        expected.sort_by(|one, other| one.0.cmp(&other.0));
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        if expected == found { Ok(()) } else { Err(format!("the CRM holds {found:?} and should hold {expected:?}")) }
     }
 }
 
-/// The time that email-activity takes, as an instance that has just started.
-async fn handled_by_email_activity(mails: &[Mail], crm: &RestCrm, nylas: &Nylas) -> Result<Duration, Box<dyn Error>> {
-    let engine = Engine {
-        function: FUNCTION,
+/// What a record of the CRM belongs to, and its contacts.
+fn record(body: &Value, id: &str) -> (String, Value) {
+    (body[id].as_str().unwrap_or_default().to_owned(), body["contact_ids"].clone())
+}
+
+/// The engine of a function over AWS in memory.
+type MemoryEngine = Engine<MemoryLeases, MemoryQueue, MemoryBodies>;
+
+fn engine(function: &'static str) -> MemoryEngine {
+    Engine {
+        function,
         leases: MemoryLeases::default(),
         queue: MemoryQueue::default(),
         bodies: MemoryBodies::default(),
         retry: RetryPolicy::default(),
         clock: Clock::system(),
-    };
+    }
+}
+
+/// The time that a batch takes, as an instance that has just started. Everything in it has to be logged.
+async fn timed(engine: &MemoryEngine, event: SqsEvent, rules: &impl Processor) -> Result<Duration, Box<dyn Error>> {
+    let number = event.records.len();
+    let begun = Instant::now();
+    let response = Box::pin(engine.run(event, Deadline::after(TIME_LIMIT), rules)).await?;
+    let took = begun.elapsed();
+
+    let decisions: Vec<Option<Decision>> =
+        engine.leases.records().into_values().map(|record| record.decision).collect();
+    let logged = |decision: &&Option<Decision>| decision.as_ref().is_some_and(|one| one.outcome == Outcome::Logged);
+    if let Some(other) = decisions.iter().find(|decision| !logged(decision)) {
+        let other = other.as_ref().map_or_else(|| "undecided".to_owned(), ToString::to_string);
+        return Err(format!("one is not logged: {other}").into());
+    }
+    if decisions.len() != number || !response.batch_item_failures.is_empty() {
+        let returned = response.batch_item_failures.len();
+        return Err(format!("of {number} {} were decided, {returned} go back", decisions.len()).into());
+    }
+    Ok(took)
+}
+
+async fn handled_by_email_activity(mails: &[Mail], crm: &RestCrm, nylas: &Nylas) -> Result<Duration, Box<dyn Error>> {
+    let engine = engine(email_activity::FUNCTION);
     let (links, never_log) = (MemoryLinks::default(), EmptyNeverLog::default());
-    let ports: Provision<'_, InMemory> = Provision {
+    let ports: email_activity::Provision<'_, InMemory> = email_activity::Provision {
         crm: Some(crm),
         nylas,
         links: &links,
@@ -181,28 +223,38 @@ async fn handled_by_email_activity(mails: &[Mail], crm: &RestCrm, nylas: &Nylas)
         never_log: &never_log,
         clock: Clock::system(),
     };
-    let settings =
-        Settings { company_domains: CompanyDomains::parse([COMPANY_DOMAIN])?, loop_id: LoopId::of_stack("benchmark") };
+    let settings = email_activity::Settings {
+        company_domains: CompanyDomains::parse([COMPANY_DOMAIN])?,
+        loop_id: LoopId::of_stack("benchmark"),
+    };
     let rules = EmailActivity::with(ports, settings);
-    let event = mail::batch(mails)?;
+    timed(&engine, mail::batch(mails)?, &rules.for_batch()).await
+}
 
-    let begun = Instant::now();
-    let batch = rules.for_batch();
-    let response = Box::pin(engine.run(event, Deadline::after(TIME_LIMIT), &batch)).await?;
-    let took = begun.elapsed();
-
-    let decisions: Vec<Option<Decision>> =
-        engine.leases.records().into_values().map(|record| record.decision).collect();
-    let logged = |decision: &&Option<Decision>| decision.as_ref().is_some_and(|one| one.outcome == Outcome::Logged);
-    if let Some(other) = decisions.iter().find(|decision| !logged(decision)) {
-        let other = other.as_ref().map_or_else(|| "undecided".to_owned(), ToString::to_string);
-        return Err(format!("a mail is not logged: {other}").into());
-    }
-    if decisions.len() != mails.len() || !response.batch_item_failures.is_empty() {
-        let returned = response.batch_item_failures.len();
-        return Err(format!("of {} mails {} were decided, {returned} go back", mails.len(), decisions.len()).into());
-    }
-    Ok(took)
+async fn handled_by_calendar_sync(
+    meetings: &[Meeting],
+    crm: &RestCrm,
+    nylas: &Nylas,
+) -> Result<Duration, Box<dyn Error>> {
+    let engine = engine(calendar_sync::FUNCTION);
+    let (links, mail_queue) = (MemoryLinks::default(), MemoryQueue::default());
+    let ports: calendar_sync::Provision<'_, InMemory> = calendar_sync::Provision {
+        crm: Some(crm),
+        nylas,
+        links: &links,
+        decisions: &engine.leases,
+        queue: &engine.queue,
+        mail_queue: &mail_queue,
+        alerts: None,
+        clock: Clock::system(),
+    };
+    let settings = calendar_sync::Settings {
+        company_domains: CompanyDomains::parse([COMPANY_DOMAIN])?,
+        scope: Scope::Prospects,
+        loop_id: LoopId::of_stack("benchmark"),
+    };
+    let rules = CalendarSync::with(ports, settings);
+    timed(&engine, meeting::batch(meetings)?, &rules.for_batch()).await
 }
 
 /// The time that the usual recipe takes. It gets what only email-activity has to find out: which addresses are
