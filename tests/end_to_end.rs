@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and findings for whoever runs the suite")]
 
 use futures_util::StreamExt as _;
+use sandbox::demo;
 use sandbox::local_engine::{Options, Tools, project_root};
 use sandbox::samples;
 use sandbox::stack_view::DecisionRecord;
@@ -765,29 +766,32 @@ fn links_in_dynamodb_keep_the_rules_of_links() {
 }
 
 #[test]
-fn every_sample_of_email_activity_can_be_invoked() {
+fn every_sample_of_a_worker_can_be_invoked() {
     in_the_world(async |world| {
-        let function = world.stack.function_name("EmailActivity").expect("a name");
-        let folder = project_root().join("events/email-activity");
-        let mut invoked = 0;
-        for entry in std::fs::read_dir(&folder).expect("samples") {
-            let path = entry.expect("an entry").path();
-            let event = std::fs::read_to_string(&path).expect("a sample");
-            let answer = world.engine.invoke(function, &event).await.expect("an answer");
-            assert_eq!(answer["batchItemFailures"], json!([]), "{}", path.display());
-            for sample in samples::read(&path).expect("a sample") {
-                if let Some(id) = sample.notification_id() {
-                    decided(world, &id).await;
+        for (folder, output) in demo::WORKERS {
+            let function = world.stack.function_name(output).expect("a name");
+            let mut invoked = 0;
+            for entry in std::fs::read_dir(project_root().join("events").join(folder)).expect("samples") {
+                let path = entry.expect("an entry").path();
+                let event = std::fs::read_to_string(&path).expect("a sample");
+                let answer = world.engine.invoke(function, &event).await.expect("an answer");
+                assert_eq!(answer["batchItemFailures"], json!([]), "{}", path.display());
+                for sample in samples::read(&path).expect("a sample") {
+                    if let Some(id) = sample.notification_id() {
+                        decided(world, &id).await;
+                    }
                 }
+                invoked += 1;
             }
-            invoked += 1;
+            assert!(invoked >= 8, "only {invoked} samples");
+            let of_it = |record: &&DecisionRecord| record.function == folder;
+            let decisions = world.view.decisions().await.expect("decisions");
+            let outcomes: BTreeSet<&str> =
+                decisions.values().filter(of_it).map(|record| record.outcome.as_str()).collect();
+            assert!(outcomes.contains("logged") && outcomes.contains("skipped"), "{outcomes:?}");
+            // The cut-off record of one sample lies in the dead-letter queue; later tests expect it empty.
+            world.view.take_all(&queue(world, &format!("{output}DeadLetter"))).await.expect("emptied");
         }
-        assert!(invoked >= 8, "only {invoked} samples");
-        let logged = world.view.decisions().await.expect("decisions");
-        let outcomes: BTreeSet<&str> = logged.values().map(|record| record.outcome.as_str()).collect();
-        assert!(outcomes.contains("logged") && outcomes.contains("skipped"), "{outcomes:?}");
-        // The cut-off record of one sample lies in the dead-letter queue; later tests expect it empty.
-        world.view.take_all(&queue(world, "EmailActivityDeadLetter")).await.expect("emptied");
     });
 }
 
@@ -820,7 +824,7 @@ fn logs_are_json_with_identifiers_and_metrics_and_without_anything_personal() {
             .expect("a line about the decision");
         assert_eq!(decided["grant.id"], "grant-e2e");
         assert!(decided["duration_ms"].is_number(), "{decided}");
-        for function in ["email-activity", "webhook-ingress"] {
+        for function in ["email-activity", "calendar-sync", "webhook-ingress"] {
             let metric = objects.iter().any(|line| line["_aws"].is_object() && line["Function"] == function);
             assert!(metric, "{function} wrote no metrics");
         }

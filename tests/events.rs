@@ -73,7 +73,16 @@ fn ingress_sample(name: &str) -> lambda_http::Request {
 }
 
 fn email_records() -> BTreeMap<String, Vec<SqsMessage>> {
-    samples("email-activity")
+    records("email-activity")
+}
+
+fn calendar_records() -> BTreeMap<String, Vec<SqsMessage>> {
+    records("calendar-sync")
+}
+
+/// The records of every sample of a function that is woken by its queue.
+fn records(function: &str) -> BTreeMap<String, Vec<SqsMessage>> {
+    samples(function)
         .into_iter()
         .map(|(name, text)| {
             let event: SqsEvent =
@@ -94,7 +103,7 @@ fn notification(record: &SqsMessage) -> Value {
 /// Every `email` in the notification's object, as it is written there.
 fn addresses(notification: &Value) -> Vec<String> {
     let object = &notification["data"]["object"];
-    ["from", "to", "cc", "bcc"]
+    ["from", "to", "cc", "bcc", "participants"]
         .into_iter()
         .flat_map(|list| object[list].as_array().cloned().unwrap_or_default())
         .filter_map(|person| person["email"].as_str().map(str::to_owned))
@@ -190,15 +199,7 @@ fn every_email_sample_has_the_ids_that_ingress_would_give_it() {
     for (name, records) in email_records() {
         assert!(!records.is_empty(), "{name}");
         for record in &records {
-            assert_eq!(record.md5_of_body, Some(hex::encode(Md5::digest(body(record)))), "{name}: md5OfBody");
-            assert!(
-                record.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with("email-activity.fifo")),
-                "{name}"
-            );
-            for present in ["SentTimestamp", "ApproximateReceiveCount", "SequenceNumber"] {
-                let digits = record.attributes.get(present).map(String::as_str).unwrap_or_default();
-                assert!(!digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()), "{name}: {present}");
-            }
+            check_the_record(&name, record, "email-activity.fifo");
             let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
                 assert_eq!(name, "batch-with-a-record-that-is-not-json");
                 continue;
@@ -219,11 +220,145 @@ fn every_email_sample_has_the_ids_that_ingress_would_give_it() {
     }
 }
 
+/// What of a queue's record does not depend on what it carries.
+fn check_the_record(name: &str, record: &SqsMessage, queue: &str) {
+    assert_eq!(record.md5_of_body, Some(hex::encode(Md5::digest(body(record)))), "{name}: md5OfBody");
+    assert!(record.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with(queue)), "{name}");
+    for present in ["SentTimestamp", "ApproximateReceiveCount", "SequenceNumber"] {
+        let digits = record.attributes.get(present).map(String::as_str).unwrap_or_default();
+        assert!(!digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()), "{name}: {present}");
+    }
+}
+
+#[test]
+fn every_calendar_sample_has_the_ids_that_ingress_would_give_it() {
+    for (name, records) in calendar_records() {
+        assert!(!records.is_empty(), "{name}");
+        for record in &records {
+            check_the_record(&name, record, "CalendarSync.fifo");
+            let sample = notification(record);
+            let kind = sample["type"].as_str().expect("a type");
+            if sample.get("data").is_none() {
+                assert!(["reconcile", "calendar.backfill"].contains(&kind), "{name}: {kind}");
+                let by_content = hex::encode(Sha256::digest(body(record)));
+                assert_eq!(record.attributes["MessageDeduplicationId"], by_content, "{name}");
+                continue;
+            }
+            let object = &sample["data"]["object"];
+            let (entity, key) = if kind.starts_with("grant.") {
+                ("grant", &object["grant_id"])
+            } else {
+                (
+                    "event",
+                    if object["master_event_id"].is_string() { &object["master_event_id"] } else { &object["id"] },
+                )
+            };
+            let key = key.as_str().expect("samples have their ids");
+            let id = sample["id"].as_str().expect("samples have an id");
+            let group = &hex::encode(Sha256::digest(format!("{entity}:{key}")))[..32];
+            assert_eq!(record.attributes["MessageGroupId"], group, "{name}");
+            let deduplication = hex::encode(Sha256::digest(format!("calendar-sync:{id}")));
+            assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
+        }
+    }
+}
+
+/// The events that the demo's calendars hold, by account and id.
+fn held_events() -> BTreeMap<(String, String), Value> {
+    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
+    let of = |grant: Grant| {
+        let id = grant.id;
+        grant
+            .events
+            .into_iter()
+            .map(move |event| ((id.clone(), event["id"].as_str().expect("an id").to_owned()), event))
+    };
+    grants.into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn the_calendar_samples_are_what_their_names_say_and_end_as_the_demos_calendars_have_it() {
+    let records = calendar_records();
+    let names: Vec<&str> = records.keys().map(String::as_str).collect();
+    let expected = [
+        "account-expired",
+        "account-is-back",
+        "all-day-three-days",
+        "backfill-one-calendar",
+        "booked-through-the-scheduler",
+        "call-created",
+        "call-deleted",
+        "call-moved",
+        "internal-only",
+        "meeting-cancelled",
+        "meeting-created",
+        "meeting-moved",
+        "one-meeting-in-two-calendars",
+        "own-event",
+        "personal-block",
+        "private",
+        "reconcile-one-account",
+        "series-created",
+        "series-one-occurrence-edited",
+        "series-with-exceptions",
+        "transformed-untitled",
+        "unknown-attendee",
+    ];
+    assert_eq!(names, expected);
+    let sample = |name: &str| notification(&records[name][0]);
+    let object = |name: &str| sample(name)["data"]["object"].clone();
+    let ids = |names: [&str; 3]| names.map(object).map(|object| object["id"].clone());
+    for names in
+        [["meeting-created", "meeting-moved", "meeting-cancelled"], ["call-created", "call-moved", "call-deleted"]]
+    {
+        let [first, second, third] = ids(names);
+        assert!(first == second && second == third, "{names:?} are one event");
+    }
+    assert_eq!(object("meeting-cancelled")["status"], "cancelled");
+    assert!(object("call-deleted").get("when").is_none(), "a deletion carries ids alone");
+    assert_eq!(object("all-day-three-days")["when"]["object"], "datespan");
+    let [one, other] = records["one-meeting-in-two-calendars"].as_slice() else { panic!("two copies") };
+    let [one, other] = [one, other].map(|record| notification(record)["data"]["object"].clone());
+    assert!(one["ical_uid"] == other["ical_uid"] && one["grant_id"] != other["grant_id"] && one["id"] != other["id"]);
+    assert_eq!(object("series-one-occurrence-edited")["master_event_id"], object("series-created")["id"]);
+    let known = known_addresses();
+    let known_among = |name: &str| {
+        let people = object(name)["participants"].as_array().cloned().unwrap_or_default();
+        people.iter().filter(|person| person["email"].as_str().is_some_and(|email| known.contains(email))).count()
+    };
+    assert_eq!((known_among("meeting-moved"), known_among("private")), (2, 1));
+    assert_eq!((known_among("internal-only"), known_among("unknown-attendee")), (0, 0));
+
+    let held = held_events();
+    let mut newest: BTreeMap<(String, String), (i64, Value)> = BTreeMap::new();
+    for record in records.values().flatten() {
+        let sample = notification(record);
+        let object = &sample["data"]["object"];
+        let (Some(id), Some(grant)) = (object["id"].as_str(), object["grant_id"].as_str()) else { continue };
+        let at = object["updated_at"].as_i64().or(sample["time"].as_i64()).expect("a time");
+        let key = (grant.to_owned(), id.to_owned());
+        if newest.get(&key).is_none_or(|(standing, _)| *standing < at) {
+            newest.insert(key, (at, sample.clone()));
+        }
+    }
+    for (key, (_, sample)) in newest {
+        match sample["type"].as_str() {
+            Some("event.deleted") => assert!(!held.contains_key(&key), "{key:?}"),
+            _ if sample["data"]["object"].get("when").is_none() => assert!(held.contains_key(&key), "{key:?}"),
+            _ => assert_eq!(held.get(&key), Some(&sample["data"]["object"]), "{key:?}"),
+        }
+    }
+}
+
 #[test]
 fn every_person_of_the_samples_lives_in_an_example_domain() {
     let records = email_records();
     let mut seen = 0;
-    for (name, record) in records.iter().flat_map(|(name, records)| records.iter().map(move |record| (name, record))) {
+    let calendars = calendar_records();
+    let all = records.iter().chain(&calendars);
+    for (name, record) in all.flat_map(|(name, records)| records.iter().map(move |record| (name, record))) {
         let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
             continue;
         };

@@ -228,7 +228,7 @@ fn activities_table(crm: &RestCrm) -> Table {
 const SHOWN_OF_A_SERIES: usize = 4;
 
 fn meetings_table(crm: &RestCrm) -> Table {
-    let mut table = table(&["meeting", "subject", "begins", "status", "series", "contacts", "where", "link", "notes"]);
+    let mut table = table(&["meeting", "begins", "status", "series", "contacts", "where", "notes"]);
     let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
     let mut meetings = crm.meetings();
     meetings.sort_by_key(|meeting| text(&meeting.body["meeting_date"]));
@@ -244,20 +244,19 @@ fn meetings_table(crm: &RestCrm) -> Table {
         }
         let contacts: Vec<&str> =
             body["contact_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let place = [&body["meeting_location"], &body["meeting_link"]].into_iter().find_map(Value::as_str);
         table.add_row([
-            meeting.id.clone(),
             text(&body["meeting_subject"]),
-            text(&body["meeting_date"]),
+            text(&body["meeting_date"]).replace(":00Z", "Z"),
             text(&body["meeting_status"]),
-            text(&body["series_label"]),
+            if body["is_recurring"] == true { "yes".to_owned() } else { "–".to_owned() },
             contacts.join(", "),
-            text(&body["meeting_location"]),
-            text(&body["meeting_link"]),
+            place.unwrap_or("–").to_owned(),
             text(&body["notes"]).replace('\n', " / "),
         ]);
     }
     for (series, all) in of_series.into_iter().filter(|(_, all)| *all > SHOWN_OF_A_SERIES) {
-        table.add_row(["…".to_owned(), format!("{} further occurrences of {series}", all - SHOWN_OF_A_SERIES)]);
+        table.add_row([format!("… and {} more: {series}", all - SHOWN_OF_A_SERIES)]);
     }
     table
 }
