@@ -179,9 +179,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let progress =
             self.note(&job, &run, &Step { number: job.step, counts: &counts, last, ..Step::default() }).await?;
         let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
+        // Google's calendars are named by addresses, which no log may hold: the grant and the run tell enough.
         tracing::info!(
             grant = job.grant_id,
-            calendar,
             run,
             pages = so_far("pages"),
             events = so_far("events"),

@@ -4,9 +4,11 @@
 //! The link of a series remembers which starts were laid out: what the rule no longer names goes, and all of it when the
 //! master is deleted.
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use shared::domain::decision::Decision;
 use shared::domain::digest::sha256_hex;
@@ -17,6 +19,7 @@ use shared::domain::queue_message::GroupId;
 use shared::engine::job::{job_message, send};
 use shared::engine::{Deadline, Links as _, PutLink, Revision, Work};
 use shared::nylas::event::Event;
+use shared::reconcile::SIDE_BY_SIDE;
 
 use crate::FUNCTION;
 use crate::copies::{Copy, CopyKey, CopyState};
@@ -31,6 +34,9 @@ const LAID_OUT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// How far ahead they are laid out at least, if the series is looked at every night.
 const LAID_OUT_AT_LEAST: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// No occurrence is begun with less time than this left.
+const ENOUGH_TIME: Duration = Duration::from_secs(8);
 
 /// How many occurrences one message keeps.
 const SLICE: usize = 20;
@@ -81,9 +87,11 @@ pub(crate) struct LaidOut {
 }
 
 /// One step of a slice.
-enum Step<'e> {
+enum Step {
     /// The occurrence is kept as this event.
-    Keep(&'e Event),
+    Keep(Event),
+    /// The occurrence was changed by itself: its calendar holds the event with this id.
+    Changed(String),
     /// The rule no longer names it.
     Remove,
 }
@@ -107,7 +115,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let laid =
             occurrences(master, window).map_err(|error| Failure::permanent("event.series", error.to_string()))?;
         let changed = self.changed_by_themselves(master, work.deadline).await?;
-        let started = |id: &str| changed.iter().find(|event| event.id == id)?.original_start_time;
+        let started = |id: &str| changed.iter().find(|(_, held)| held == id).map(|(start, _)| *start);
         let events = events_of(master, &laid, started);
 
         let by_rule: BTreeSet<i64> = events.iter().filter_map(start_seconds).collect();
@@ -115,31 +123,29 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(Decision::skipped("older than what is known of the series"));
         };
         let is_in_window = |start: &i64| (window.from.as_second()..=window.to.as_second()).contains(start);
-        let held: BTreeSet<i64> = changed.iter().filter_map(start_seconds).collect();
-        let mut steps: Vec<(i64, Step<'_>)> =
-            events.iter().filter_map(|event| Some((start_seconds(event)?, Step::Keep(event)))).collect();
-        let gone = standing
-            .starts
-            .iter()
-            .filter(|start| is_in_window(start) && !by_rule.contains(start) && !held.contains(start));
-        steps.extend(gone.map(|start| (*start, Step::Remove)));
-        steps.sort_by_key(|(start, _)| *start);
-        steps.retain(|(start, _)| after.is_none_or(|after| *start > after));
+        let mut steps: BTreeMap<i64, Step> =
+            events.into_iter().filter_map(|event| Some((start_seconds(&event)?, Step::Keep(event)))).collect();
+        steps.extend(changed.into_iter().map(|(start, id)| (start.as_second(), Step::Changed(id))));
+        for start in standing.starts.iter().filter(|start| is_in_window(start)) {
+            steps.entry(*start).or_insert(Step::Remove);
+        }
+        steps.retain(|start, _| is_in_window(start) && after.is_none_or(|after| *start > after));
 
-        if after.is_none() {
-            for event in &changed {
-                self.single(event, work).await?;
+        let (mut last, mut done) = (None, 0);
+        let all = steps.len();
+        for (start, step) in steps {
+            if done == SLICE || done > 0 && work.deadline.left() < ENOUGH_TIME {
+                break;
             }
-        }
-        let left = steps.split_off(steps.len().min(SLICE));
-        for (start, step) in &steps {
             match step {
-                Step::Keep(event) => self.keep_by_rule(event, version, work).await?,
-                Step::Remove => self.remove_by_rule(&key, *start, version.changed_at, work.deadline).await?,
+                Step::Keep(event) => self.keep_by_rule(&event, version, work).await?,
+                Step::Changed(id) => self.keep_changed(master, &id, work).await?,
+                Step::Remove => self.remove_by_rule(&key, start, version.changed_at, work.deadline).await?,
             }
+            (last, done) = (Some(start), done + 1);
         }
-        let last = steps.last().map(|(start, _)| *start);
-        if let Some(after) = last.filter(|_| !left.is_empty()) {
+        let left = all - done;
+        if let Some(after) = last.filter(|_| left > 0) {
             self.go_on(&key, master.calendar_id.clone(), after, None, version, work).await?;
         } else {
             let removed = |start: &i64| is_in_window(start) && !by_rule.contains(start);
@@ -150,7 +156,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             })
             .await?;
         }
-        Ok(Decision::done("series").with("kept", steps.len()).with("left", left.len()).with("more", laid.more))
+        Ok(Decision::done("series").with("kept", done).with("left", left).with("more", laid.more))
     }
 
     /// What is known of a series; none if the copy is no master of one that was laid out.
@@ -177,17 +183,22 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let facts = self.facts(key).await?.0;
-        let mut starts: Vec<i64> =
+        let starts: Vec<i64> =
             facts.starts.into_iter().filter(|start| after.is_none_or(|after| *start > after)).collect();
-        let left = starts.split_off(starts.len().min(SLICE));
+        let mut done = 0;
         for start in &starts {
+            if done == SLICE || done > 0 && work.deadline.left() < ENOUGH_TIME {
+                break;
+            }
             self.remove_by_rule(key, *start, at, work.deadline).await?;
+            done += 1;
         }
-        if let (Some(after), false) = (starts.last(), left.is_empty()) {
+        let left = starts.len() - done;
+        if let Some(last) = starts.get(done.wrapping_sub(1)).filter(|_| left > 0) {
             let version = Version { sequence: 0, changed_at: at };
-            self.go_on(key, None, *after, Some(at), version, work).await?;
+            self.go_on(key, None, *last, Some(at), version, work).await?;
         }
-        Ok(Decision::done("series deleted").with("removed", starts.len()).with("left", left.len()))
+        Ok(Decision::done("series deleted").with("removed", done).with("left", left))
     }
 
     /// Goes on with what is left of a series.
@@ -229,14 +240,40 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(events_of(&master, &laid, |_| None).into_iter().find(|event| event.original_start_time == Some(start)))
     }
 
-    /// The occurrences that a master says were changed by themselves, as Nylas holds them.
-    async fn changed_by_themselves(&self, master: &Event, deadline: Deadline) -> Result<Vec<Event>, Failure> {
-        let Some(grant) = master.grant_id.as_deref().and_then(GrantId::parse) else { return Ok(Vec::new()) };
-        let mut changed = Vec::new();
-        for id in master.occurrences.iter().flatten() {
-            changed.extend(self.fetched(&grant, master.calendar_id.as_deref(), id, deadline).await?);
+    /// The occurrences that a master says were changed by themselves: when each would have begun by the rule, and its id.
+    /// Only where the id does not tell is Nylas asked.
+    async fn changed_by_themselves(
+        &self,
+        master: &Event,
+        deadline: Deadline,
+    ) -> Result<Vec<(Timestamp, String)>, Failure> {
+        let ids = master.occurrences.clone().unwrap_or_default();
+        let found: Vec<Option<(Timestamp, String)>> = futures_util::stream::iter(ids)
+            .map(async |id| {
+                if let Some(start) = original_start_of(&master.id, &id) {
+                    return Ok::<_, Failure>(Some((start, id)));
+                }
+                let event = self.occurrence(master, &id, deadline).await?;
+                Ok(event.and_then(|event| Some((event.original_start_time?, id))))
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// An occurrence that its calendar holds by itself, as Nylas holds it; none if it is gone.
+    async fn occurrence(&self, master: &Event, id: &str, deadline: Deadline) -> Result<Option<Event>, Failure> {
+        let Some(grant) = master.grant_id.as_deref().and_then(GrantId::parse) else { return Ok(None) };
+        self.fetched(&grant, master.calendar_id.as_deref(), id, deadline).await
+    }
+
+    /// Keeps an occurrence that was changed by itself. One that is gone is told of by a notification of its own.
+    async fn keep_changed(&self, master: &Event, id: &str, work: &Work) -> Result<(), Failure> {
+        if let Some(event) = self.occurrence(master, id, work.deadline).await? {
+            self.single(&event, work).await?;
         }
-        Ok(changed)
+        Ok(())
     }
 
     async fn keep_by_rule(&self, event: &Event, version: Version, work: &Work) -> Result<(), Failure> {

@@ -438,13 +438,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let known = self.known(people, deadline).await?;
         match match_contacts(&people.outside(company), people.organizer.as_ref(), &known) {
             Ok(matched) => {
-                let made_by = event.is_made_by_the_scheduler().then_some("scheduler");
-                let decision = Decision::done("known contact")
-                    .with("made_by", made_by)
+                let mut decision = Decision::done("known contact")
                     .with("contact_ids", matched.contact_ids.clone())
                     .with("deal_id", matched.deal.deal_id())
                     .with("deal_rule", matched.deal.rule)
                     .with("deals_rejected", matched.deal.rejected_to_json());
+                if event.is_made_by_the_scheduler() {
+                    decision = decision.with("made_by", "scheduler");
+                }
                 Ok((Some(meeting_of(event, &event.id, Some(&matched), &known)), decision))
             }
             Err(nobody) => {
