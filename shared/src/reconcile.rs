@@ -223,6 +223,29 @@ pub struct FannedOut {
     pub expired: usize,
 }
 
+impl FannedOut {
+    /// What it came to, by name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 1] {
+        [("accounts", self.grants.len() as u64)]
+    }
+
+    /// Why it came to less than it should have; none if every account is covered.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        match self.expired {
+            0 => None,
+            1 => Some("1 account has expired and was left out: have its user connect it again".to_owned()),
+            many => {
+                Some(format!("{many} accounts have expired and were left out: have their users connect them again"))
+            }
+        }
+    }
+}
+
+/// The problem of a run whose span holds no time.
+pub const NOTHING_BETWEEN: &str = "nothing lies between `from` and `to`";
+
 /// Puts one job for each account that is wanted and can be reached into the queue.
 ///
 /// # Errors
@@ -350,6 +373,15 @@ fn store_failure(error: StoreError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accounts_that_were_left_out_are_told_of() {
+        let fanned = |expired| FannedOut { grants: vec!["g1".to_owned(), "g2".to_owned()], expired };
+        assert_eq!(fanned(0).counts(), [("accounts", 2)]);
+        assert_eq!(fanned(0).problem(), None);
+        assert!(fanned(1).problem().is_some_and(|problem| problem.starts_with("1 account has expired")));
+        assert!(fanned(3).problem().is_some_and(|problem| problem.starts_with("3 accounts have expired")));
+    }
 
     #[test]
     fn waiting_decisions_are_looked_at_often_at_first_and_then_seldom() {

@@ -24,7 +24,9 @@ use shared::engine::{Links as _, OwnMessage, PutLink, WaitingPlace, Work};
 use shared::nylas::EventFilter;
 use shared::nylas::event::Event;
 use shared::nylas::mailboxes::Grant;
-use shared::reconcile::{AsIfNotified, RECOVERED, ReconcileJob, SIDE_BY_SIDE, Span, fan_out, look_again};
+use shared::reconcile::{
+    AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, SIDE_BY_SIDE, Span, fan_out, look_again,
+};
 
 use crate::FUNCTION;
 use crate::backfill::{as_if_notified, version_of};
@@ -94,7 +96,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let wanted = |grant: &Grant| grant.has_calendars() && !left_out.contains(&grant.id.as_str());
         let fanned = fan_out(job, FUNCTION, ports.nylas, ports.queue, wanted, work).await?;
         let (queued, expired) = (fanned.grants.len(), fanned.expired);
-        let step = Step { last: true, parts: fanned.grants, ..Step::default() };
+        let (counts, problem) = (fanned.counts(), fanned.problem());
+        let step = Step { counts: &counts, last: true, parts: fanned.grants, problem, ..Step::default() };
         job.note(FUNCTION, ports.links, &ports.clock, step).await?;
         Ok(Decision::done("reconcile: one job an account").with("accounts", queued).with("expired", expired))
     }
@@ -104,7 +107,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let ports = &self.rules.ports;
         let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
         let Some(span) = job.span(mark, work) else {
-            job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, ..Step::default() }).await?;
+            let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
+            job.note(FUNCTION, ports.links, &ports.clock, step).await?;
             return Ok(Decision::skipped("reconcile: nothing between from and to"));
         };
         let calendars = match &job.place.calendars {

@@ -19,7 +19,7 @@ use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
 use shared::engine::{Decisions as _, Links as _, OwnMessage, WaitingPlace, Work};
 use shared::nylas::{MessageId, Received};
-use shared::reconcile::{AsIfNotified, RECOVERED, ReconcileJob, SIDE_BY_SIDE, fan_out, look_again};
+use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, SIDE_BY_SIDE, fan_out, look_again};
 
 use crate::FUNCTION;
 use crate::process::{BatchRules, Ports, ReadMail as _, store_failure};
@@ -68,7 +68,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let fanned = fan_out(job, FUNCTION, ports.nylas, ports.queue, wanted, work).await?;
         let (queued, expired) = (fanned.grants.len(), fanned.expired);
         self.remember_left_out(&left_out).await?;
-        let step = Step { last: true, parts: fanned.grants, ..Step::default() };
+        let (counts, problem) = (fanned.counts(), fanned.problem());
+        let step = Step { counts: &counts, last: true, parts: fanned.grants, problem, ..Step::default() };
         job.note(FUNCTION, ports.links, &ports.clock, step).await?;
         Ok(Decision::done("reconcile: one job a mailbox").with("mailboxes", queued).with("expired", expired))
     }
@@ -77,12 +78,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn list_mails(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
         if self.is_left_out(grant).await? {
-            job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, ..Step::default() }).await?;
+            let problem = Some("a support mailbox: its mail is ticket-triage's".to_owned());
+            job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, problem, ..Step::default() }).await?;
             return Ok(Decision::skipped("reconcile: a support mailbox, whose mail is ticket-triage's"));
         }
         let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
         let Some(span) = job.span(mark, work) else {
-            job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, ..Step::default() }).await?;
+            let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
+            job.note(FUNCTION, ports.links, &ports.clock, step).await?;
             return Ok(Decision::skipped("reconcile: nothing between from and to"));
         };
         let received = Received { after: span.from - 1, before: span.to };
