@@ -65,9 +65,9 @@ impl Metrics {
     }
 
     fn to_line(&self, at: i64) -> Value {
-        let named = |unit: &'static str| move |name: &String| json!({ "Name": name, "Unit": unit });
+        let in_unit = |unit: &'static str| move |name: &String| json!({ "Name": name, "Unit": unit });
         let names: Vec<Value> =
-            self.counts.keys().map(named("Count")).chain(self.percentages.keys().map(named("Percent"))).collect();
+            self.counts.keys().map(in_unit("Count")).chain(self.percentages.keys().map(in_unit("Percent"))).collect();
         let mut line = self.counts.clone();
         line.extend(self.percentages.clone());
         line.insert("Function".to_owned(), self.function.into());
