@@ -20,7 +20,7 @@ use crate::domain::notification::{GrantId, NotificationId};
 use crate::domain::queue_message::{GroupId, deduplication_id};
 use crate::engine::job::{job_message, send};
 use crate::engine::progress::{Step, advance, run_key};
-use crate::engine::{Clock, Decisions, Links, OwnMessage, SendToQueue, StoreError, Waiting, WaitingPlace, Work};
+use crate::engine::{Clock, Decisions, Links, OwnMessage, SendToQueue, Waiting, WaitingPlace, Work};
 use crate::nylas::mailboxes::{Grant, ListGrants};
 use crate::telemetry::Metrics;
 
@@ -192,7 +192,7 @@ impl<P: Clone + Default + Serialize + DeserializeOwned> ReconcileJob<P> {
         step: Step<'_>,
     ) -> Result<(), Failure> {
         let step = Step { number: self.step, ..step };
-        let noted = advance(links, &self.progress_key(function), &step, clock.now()).await.map_err(store_failure)?;
+        let noted = advance(links, &self.progress_key(function), &step, clock.now()).await?;
         let mut metrics = Metrics::new(function);
         if let Some((_, recovered)) = step.counts.iter().find(|(name, count)| *name == RECOVERED && *count > 0) {
             metrics.add("Recovered", *recovered);
@@ -305,7 +305,7 @@ pub async fn look_again<C: FindContacts>(
     work: &Work,
     again: impl Fn(&Waiting) -> OwnMessage,
 ) -> Result<LookedAgain, Failure> {
-    let waiting = decisions.waiting(function, grant.as_str(), &after, WAITING_PAGE).await.map_err(store_failure)?;
+    let waiting = decisions.waiting(function, grant.as_str(), &after, WAITING_PAGE).await?;
     let (mut passed, mut looked_at, mut matched) = (0, 0, 0);
     for waiting_one in &waiting {
         if is_due(&waiting_one.place, work.sent_at) {
@@ -317,7 +317,7 @@ pub async fn look_again<C: FindContacts>(
             let known = lookup.find(&addresses_to_look_up(&addresses), work.deadline).await?;
             if match_contacts(&addresses, None, &known).is_ok() {
                 send(queue, &again(waiting_one)).await?;
-                decisions.waits_no_longer(waiting_one).await.map_err(store_failure)?;
+                decisions.waits_no_longer(waiting_one).await?;
                 matched += 1;
             }
             looked_at += 1;
@@ -364,10 +364,6 @@ impl AsIfNotified {
             deduplication_id: deduplication_id(self.function, &notification),
         }
     }
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }
 
 #[cfg(test)]

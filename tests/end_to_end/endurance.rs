@@ -20,9 +20,9 @@ fn backfill_of_5000_events_that_is_killed_three_times_ends_complete_with_every_e
         let function = world.stack.function_name("CalendarSync").expect("a name");
         world.view.set_visibility_timeout(&calendars, HIDDEN).await.expect("set");
         connect(world, rep("long-backfill"));
-        let begin = now() - 80 * 24 * 3600;
+        let first = now() - 80 * 24 * 3600;
         for number in 0..EVENTS {
-            let start = begin + number * 1200;
+            let start = first + number * 1200;
             let when = json!({"object": "timespan", "start_time": start, "end_time": start + 600});
             let made = event("long-backfill", &format!("long-{number:04}"), json!({"when": when}));
             world.nylas.put_event("long-backfill", made).expect("connected");

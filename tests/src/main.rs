@@ -240,8 +240,8 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         }
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
         let kind = sample.kind().unwrap_or_default();
-        let decides = DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
-        let decided = decides.zip(sample.notification_id());
+        let function = DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
+        let decided = function.zip(sample.notification_id());
         let before = match &decided {
             Some((function, id)) => view.record(function, id).await.map_err(WorldError::from)?,
             None => None,

@@ -17,7 +17,7 @@ use shared::engine::{Links as _, PutLink, StoredLink, Work};
 use shared::telemetry::Metrics;
 
 use crate::FUNCTION;
-use crate::process::{CalendarSync, Ports, store_failure, told_at};
+use crate::process::{CalendarSync, Ports, told_at};
 
 /// The function that handles mail, whose queue gets a job as well.
 const MAIL_FUNCTION: &str = "email-activity";
@@ -50,7 +50,7 @@ impl<P: Ports> CalendarSync<'_, P> {
         };
         let at = told_at(&work.body).unwrap_or(work.sent_at.as_second());
         let version = Version { sequence: 0, changed_at: at };
-        let standing = self.ports.links.get(&account_key(grant)).await.map_err(store_failure)?;
+        let standing = self.ports.links.get(&account_key(grant)).await?;
         let kind = envelope.trigger.base();
         if admit(standing.as_ref().map(|standing| &standing.link), version, Some(kind)) == Admission::Older {
             return Ok(Decision::skipped("older than what is known of the account"));
@@ -63,7 +63,7 @@ impl<P: Ports> CalendarSync<'_, P> {
                 let is_back = was_lost || account.reauthentication_flag == Some(true);
                 if is_back {
                     self.fetch_what_was_missed(grant, at).await?;
-                } else if watermark(self.ports.links, FUNCTION, grant).await.map_err(store_failure)?.is_none() {
+                } else if watermark(self.ports.links, FUNCTION, grant).await?.is_none() {
                     self.advance(grant, at).await?;
                 }
                 self.remember(grant, CONNECTED, kind, version, false, standing).await?;
@@ -96,7 +96,7 @@ impl<P: Ports> CalendarSync<'_, P> {
             return Ok(Decision::skipped("account expired: told before"));
         }
         // From here on there is a gap, which begins now at the latest.
-        if watermark(self.ports.links, FUNCTION, grant).await.map_err(store_failure)?.is_none() {
+        if watermark(self.ports.links, FUNCTION, grant).await?.is_none() {
             self.advance(grant, version.changed_at).await?;
         }
         let told = match &self.ports.alerts {
@@ -142,7 +142,7 @@ impl<P: Ports> CalendarSync<'_, P> {
             facts: Map::from_iter([(TOLD.to_owned(), told.into())]),
         };
         let revision = standing.map(|standing| standing.revision);
-        match self.ports.links.put(&link, revision, self.ports.clock.now()).await.map_err(store_failure)? {
+        match self.ports.links.put(&link, revision, self.ports.clock.now()).await? {
             PutLink::Stored(_) => Ok(()),
             PutLink::Raced => Err(Failure::transient("store.raced", "other news of the account came at the same time")),
         }

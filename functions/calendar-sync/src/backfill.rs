@@ -22,7 +22,7 @@ use shared::nylas::event::Event;
 use shared::reconcile::{AsIfNotified, SIDE_BY_SIDE, part_of};
 
 use crate::FUNCTION;
-use crate::process::{BatchRules, Ports, ReadEvents as _, store_failure};
+use crate::process::{BatchRules, Ports, ReadEvents as _};
 
 /// The type of the job.
 pub(crate) const BACKFILL: &str = "calendar.backfill";
@@ -224,7 +224,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn note(&self, job: &Job, run: &str, step: &Step<'_>) -> Result<Progress, Failure> {
         let ports = &self.rules.ports;
         let key = run_key(FUNCTION, &part_of(run, Some(&job.grant_id)));
-        advance(ports.links, &key, step, ports.clock.now()).await.map_err(store_failure)
+        advance(ports.links, &key, step, ports.clock.now()).await.map_err(Failure::from)
     }
 
     /// Handles an event under a lease of its own, once a run.
@@ -247,21 +247,21 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let now = clock.now();
         let until = now.checked_add(work.deadline.left()).unwrap_or(now);
         let request = ClaimRequest { key: &key, about: &about, content: "backfill", now, until };
-        let lease = match leases.claim(&request).await.map_err(store_failure)? {
+        let lease = match leases.claim(&request).await? {
             Claim::Granted(lease) => lease,
             Claim::Duplicate { decision, .. } => return Ok(OneOf::decided(&decision, true)),
             Claim::Busy { .. } => return Ok(OneOf::Left),
         };
         match self.handle(&event, work).await {
             Ok(decision) => {
-                leases.complete(&lease, &decision, clock.now()).await.map_err(store_failure)?;
+                leases.complete(&lease, &decision, clock.now()).await?;
                 Ok(OneOf::decided(&decision, false))
             }
             Err(failure) => {
                 let is_its_own = matches!(failure, Failure::Permanent { .. });
                 let failed =
                     FailedTry { class: failure.class().to_owned(), what: failure.to_string(), ending: Ending::Retry };
-                leases.fail(&lease, &failed, clock.now()).await.map_err(store_failure)?;
+                leases.fail(&lease, &failed, clock.now()).await?;
                 if !is_its_own {
                     return Err(failure);
                 }

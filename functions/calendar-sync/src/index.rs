@@ -9,7 +9,6 @@ use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Links, PutLink, Revision};
 
 use crate::copies::CopyKey;
-use crate::process::store_failure;
 
 /// The index over the links.
 pub struct CopyIndex<'a, L> {
@@ -91,7 +90,7 @@ impl<L: Links> CopyIndex<'_, L> {
     }
 
     async fn read(&self, copy: &CopyKey) -> Result<(Known, Option<Revision>), Failure> {
-        let Some(standing) = self.links.get(&copy_key(copy)).await.map_err(store_failure)? else {
+        let Some(standing) = self.links.get(&copy_key(copy)).await? else {
             return Ok((Known::Unheard, None));
         };
         let known = match standing.link.state {
@@ -110,7 +109,7 @@ impl<L: Links> CopyIndex<'_, L> {
         expected: Option<Revision>,
     ) -> Result<bool, Failure> {
         let link = Link { key: copy_key(copy), state, version, content: None, facts: serde_json::Map::new() };
-        let put = self.links.put(&link, expected, self.clock.now()).await.map_err(store_failure)?;
+        let put = self.links.put(&link, expected, self.clock.now()).await?;
         Ok(matches!(put, PutLink::Stored(_)))
     }
 }

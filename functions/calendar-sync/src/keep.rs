@@ -15,7 +15,6 @@ use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Deadline, Links, PutLink, Revision};
 
 use crate::copies::{Copies, Copy, CopyKey, CopyState, News, Step};
-use crate::process::store_failure;
 
 /// How long a write to the CRM may take: longer than the function's timeout, so that nobody is still at it afterwards.
 const WRITING_LASTS: SignedDuration = SignedDuration::from_secs(35);
@@ -280,7 +279,7 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
     }
 
     async fn read(&self, key: &LinkKey) -> Result<Read, Failure> {
-        let Some(standing) = self.links.get(key).await.map_err(store_failure)? else {
+        let Some(standing) = self.links.get(key).await? else {
             return Ok(Read { facts: Facts::default(), revision: None });
         };
         let facts = serde_json::from_value(standing.link.facts.into()).map_err(|error| {
@@ -311,7 +310,7 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
             return Err(Failure::permanent("link.broken", format!("the link {} cannot be written", key.as_str())));
         };
         let link = Link { key: key.clone(), state, version, content: None, facts: map };
-        match self.links.put(&link, read.revision, self.clock.now()).await.map_err(store_failure)? {
+        match self.links.put(&link, read.revision, self.clock.now()).await? {
             PutLink::Stored(_) => Ok(true),
             PutLink::Raced => Ok(false),
         }

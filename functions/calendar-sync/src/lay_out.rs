@@ -26,7 +26,7 @@ use crate::copies::{Copy, CopyKey, CopyState};
 use crate::index::{Buried, Known};
 use crate::keep::Held;
 use crate::meeting::identity_of;
-use crate::process::{BatchRules, Ports, store_failure};
+use crate::process::{BatchRules, Ports};
 use crate::series::{Window, events_of, occurrence_id, occurrences, original_start_of, start_of};
 
 /// How far occurrences are laid out before and after now.
@@ -89,7 +89,7 @@ pub(crate) struct LaidOut {
 /// One step of a slice.
 enum Step {
     /// The occurrence is kept as this event.
-    Keep(Event),
+    Keep(Box<Event>),
     /// The occurrence was changed by itself: its calendar holds the event with this id.
     Changed(String),
     /// The rule no longer names it.
@@ -123,8 +123,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(Decision::skipped("older than what is known of the series"));
         };
         let is_in_window = |start: &i64| (window.from.as_second()..=window.to.as_second()).contains(start);
-        let mut steps: BTreeMap<i64, Step> =
-            events.into_iter().filter_map(|event| Some((start_seconds(&event)?, Step::Keep(event)))).collect();
+        let mut steps: BTreeMap<i64, Step> = events
+            .into_iter()
+            .filter_map(|event| Some((start_seconds(&event)?, Step::Keep(Box::new(event)))))
+            .collect();
         steps.extend(changed.into_iter().map(|(start, id)| (start.as_second(), Step::Changed(id))));
         for start in standing.starts.iter().filter(|start| is_in_window(start)) {
             steps.entry(*start).or_insert(Step::Remove);
@@ -318,7 +320,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     async fn facts(&self, series: &CopyKey) -> Result<(Facts, Version, Option<Revision>), Failure> {
-        let Some(standing) = self.rules.ports.links.get(&series_key(series)).await.map_err(store_failure)? else {
+        let Some(standing) = self.rules.ports.links.get(&series_key(series)).await? else {
             return Ok((Facts::default(), Version::default(), None));
         };
         let facts = serde_json::from_value(standing.link.facts.into()).map_err(|error| {
@@ -351,7 +353,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 .links
                 .put(&link, revision, self.rules.ports.clock.now())
                 .await
-                .map_err(store_failure)?;
+                ?;
             if matches!(put, PutLink::Stored(_)) {
                 return Ok(Some(facts));
             }

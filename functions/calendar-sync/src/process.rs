@@ -18,7 +18,7 @@ use shared::domain::failure::Failure;
 use shared::domain::link::Version;
 use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::own_mail::LoopId;
-use shared::engine::{Clock, Deadline, Decisions, Input, Leases, Links, Processor, SendToQueue, StoreError, Work};
+use shared::engine::{Clock, Deadline, Decisions, Input, Leases, Links, Processor, SendToQueue, Work};
 use shared::nylas::event::{Calendar, Event};
 use shared::nylas::mailboxes::{DescribeMailbox, ListGrants, Mailboxes};
 use shared::nylas::{EventFilter, Nylas, NylasError, Page};
@@ -513,10 +513,6 @@ pub(crate) fn told_at(body: &str) -> Option<i64> {
         time: Option<i64>,
     }
     serde_json::from_str::<Notification>(body).ok()?.time
-}
-
-pub(crate) fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }
 
 /// The decision, now that it is known what the news came to.

@@ -31,7 +31,7 @@ use shared::reconcile::{
 use crate::FUNCTION;
 use crate::backfill::{as_if_notified, version_of};
 use crate::copies::CopyKey;
-use crate::process::{BatchRules, Ports, ReadEvents as _, store_failure};
+use crate::process::{BatchRules, Ports, ReadEvents as _};
 use crate::roster::Roster;
 use crate::series::start_of;
 
@@ -105,7 +105,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// One page of one calendar: what is not known yet goes into the queue.
     async fn look_through(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
-        let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
+        let mark = watermark(ports.links, FUNCTION, grant).await?;
         let Some(span) = job.span(mark, work) else {
             let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
             job.note(FUNCTION, ports.links, &ports.clock, step).await?;
@@ -271,7 +271,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             LinkKey::new("roster", &sha256_hex(&[under.grant.as_str().as_bytes(), b"/", under.calendar.as_bytes()]));
         let (from, to) = around(work);
         loop {
-            let standing = ports.links.get(&key).await.map_err(store_failure)?;
+            let standing = ports.links.get(&key).await?;
             let revision = standing.as_ref().map(|standing| standing.revision);
             // One that cannot be read is begun anew: it is only a memory.
             let mut roster: Roster = standing
@@ -296,7 +296,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             let link =
                 Link { key: key.clone(), state: LinkState::Note, version: Version::default(), content: None, facts };
             if let PutLink::Stored(_) =
-                ports.links.put(&link, revision, ports.clock.now()).await.map_err(store_failure)?
+                ports.links.put(&link, revision, ports.clock.now()).await?
             {
                 return Ok(vanished);
             }
@@ -381,6 +381,6 @@ impl<P: Ports> crate::process::CalendarSync<'_, P> {
     /// Moves an account's watermark, in Unix seconds.
     pub(crate) async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {
         let Ok(to) = Timestamp::from_second(to) else { return Ok(()) };
-        advance_watermark(self.ports.links, FUNCTION, grant, to, self.ports.clock.now()).await.map_err(store_failure)
+        advance_watermark(self.ports.links, FUNCTION, grant, to, self.ports.clock.now()).await.map_err(Failure::from)
     }
 }

@@ -212,7 +212,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         envelope: &Envelope,
         work: &Work,
     ) -> Result<Decision, Failure> {
-        let never_log = self.rules.ports.never_log.current().await.map_err(store_failure)?;
+        let never_log = self.rules.ports.never_log.current().await?;
         let mut mail = carried_mail(envelope, work)?;
         if let Some(decision) = dropped_for_its_folder(mail.google_roles().unwrap_or_default()) {
             return Ok(decision);
@@ -423,7 +423,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     async fn link(&self, key: &LinkKey) -> Result<Option<Link>, Failure> {
-        let standing = self.rules.ports.links.get(key).await.map_err(store_failure)?;
+        let standing = self.rules.ports.links.get(key).await?;
         Ok(standing.map(|standing| standing.link))
     }
 
@@ -450,7 +450,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             facts: serde_json::Map::new(),
         };
         let ports = &self.rules.ports;
-        match ports.links.put(&link, None, ports.clock.now()).await.map_err(store_failure)? {
+        match ports.links.put(&link, None, ports.clock.now()).await? {
             PutLink::Stored(_) => Ok(identity),
             // Bound by another try meanwhile.
             PutLink::Raced => Ok(self.identity_of_copy(message).await?.unwrap_or(identity)),
@@ -482,7 +482,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             .collect(),
         };
         let ports = &self.rules.ports;
-        if ports.links.put(&link, None, ports.clock.now()).await.map_err(store_failure)? == PutLink::Raced
+        if ports.links.put(&link, None, ports.clock.now()).await? == PutLink::Raced
             && let Some(standing) = self.link(&link.key).await?
         {
             // Another copy was logged meanwhile, under the same key and so as the same activity.
@@ -623,10 +623,6 @@ fn already_logged(standing: &Link, envelope: &Envelope, message: &Message) -> De
     } else {
         Decision::merged("another mailbox's copy", became)
     }
-}
-
-pub(crate) fn store_failure(error: StoreError) -> Failure {
-    Failure::transient("store.unavailable", error.0)
 }
 
 pub(crate) fn texts(addresses: &[EmailAddress]) -> Vec<String> {

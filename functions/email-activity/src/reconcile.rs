@@ -22,7 +22,7 @@ use shared::nylas::{MessageId, Received};
 use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, SIDE_BY_SIDE, fan_out, look_again};
 
 use crate::FUNCTION;
-use crate::process::{BatchRules, Ports, ReadMail as _, store_failure};
+use crate::process::{BatchRules, Ports, ReadMail as _};
 
 /// The link that names the mailboxes that are left out, and the fact that it holds.
 const LEFT_OUT: &str = "left-out";
@@ -82,7 +82,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, problem, ..Step::default() }).await?;
             return Ok(Decision::skipped("reconcile: a support mailbox, whose mail is ticket-triage's"));
         }
-        let mark = watermark(ports.links, FUNCTION, grant).await.map_err(store_failure)?;
+        let mark = watermark(ports.links, FUNCTION, grant).await?;
         let Some(span) = job.span(mark, work) else {
             let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
             job.note(FUNCTION, ports.links, &ports.clock, step).await?;
@@ -107,7 +107,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let unseen: Vec<MessageId> = futures_util::stream::iter(page.items)
             .map(async |mail| {
                 let known =
-                    ports.decisions.is_known(FUNCTION, grant.as_str(), &mail.id).await.map_err(store_failure)?;
+                    ports.decisions.is_known(FUNCTION, grant.as_str(), &mail.id).await?;
                 Ok::<_, Failure>((!known).then_some(mail))
             })
             .buffer_unordered(SIDE_BY_SIDE)
@@ -178,15 +178,15 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let facts = Map::from_iter([(LEFT_OUT.to_owned(), left_out.iter().copied().collect::<Vec<_>>().into())]);
         let key = LinkKey::new(LEFT_OUT, FUNCTION);
         let link = Link { key, state: LinkState::Note, version: Version::default(), content: None, facts };
-        let standing = ports.links.get(&link.key).await.map_err(store_failure)?;
+        let standing = ports.links.get(&link.key).await?;
         let revision = standing.map(|standing| standing.revision);
         // Whoever was faster knew the same.
-        ports.links.put(&link, revision, ports.clock.now()).await.map_err(store_failure)?;
+        ports.links.put(&link, revision, ports.clock.now()).await?;
         Ok(())
     }
 
     async fn is_left_out(&self, grant: &GrantId) -> Result<bool, Failure> {
-        let standing = self.rules.ports.links.get(&LinkKey::new(LEFT_OUT, FUNCTION)).await.map_err(store_failure)?;
+        let standing = self.rules.ports.links.get(&LinkKey::new(LEFT_OUT, FUNCTION)).await?;
         let left_out = standing.and_then(|mut standing| standing.link.facts.remove(LEFT_OUT));
         Ok(left_out.as_ref().and_then(Value::as_array).is_some_and(|grants| grants.contains(&grant.as_str().into())))
     }
@@ -194,7 +194,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {
         let ports = &self.rules.ports;
         let Ok(to) = Timestamp::from_second(to) else { return Ok(()) };
-        advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await.map_err(store_failure)
+        advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await.map_err(Failure::from)
     }
 }
 

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::domain::decision::Decision;
+use crate::domain::failure::Failure;
 use crate::domain::link::{Link, LinkKey};
 use crate::domain::notification::{Envelope, NotificationId};
 use crate::domain::pointer::BodyPointer;
@@ -16,6 +17,12 @@ use crate::domain::queue_message::GroupId;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::transient("store.unavailable", error.0)
+    }
+}
 
 /// The key of a decision record: the function and the notification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -217,12 +217,11 @@ impl Desk {
 
     /// Hands a message over as its queue would, in a batch of its own.
     async fn receives(&self, body: &str) -> Result<Decision, Failure> {
-        let input = match Envelope::parse(body) {
-            Ok(envelope) => Input::Notification(envelope),
-            Err(_) => {
-                let job: Value = serde_json::from_str(body).expect("JSON");
-                Input::Job { kind: job["type"].as_str().expect("a type").to_owned() }
-            }
+        let input = if let Ok(envelope) = Envelope::parse(body) {
+            Input::Notification(envelope)
+        } else {
+            let job: Value = serde_json::from_str(body).expect("JSON");
+            Input::Job { kind: job["type"].as_str().expect("a type").to_owned() }
         };
         let sent_at = jiff::Timestamp::from_second(*self.now.lock().expect("a lock")).expect("a time");
         let deadline = Deadline::after(Duration::from_secs(25));

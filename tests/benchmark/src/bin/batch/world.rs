@@ -155,7 +155,7 @@ impl World {
             }
         }
         let contacts = |outsiders: &[Outsider]| outsiders.iter().map(Outsider::contact_id).collect::<Value>();
-        let (mut expected, mut found): (Vec<(String, Value)>, Vec<(String, Value)>) = match work {
+        let (mut expected, mut found): (Records, Records) = match work {
             Work::Mails(mails) | Work::MailsInALoop(mails) => (
                 mails.iter().map(|mail| (mail.id(), contacts(&mail.outsiders))).collect(),
                 self.crm.activities().iter().map(|one| record(&one.body, "external_message_id")).collect(),
@@ -170,6 +170,9 @@ impl World {
         if expected == found { Ok(()) } else { Err(format!("the CRM holds {found:?} and should hold {expected:?}")) }
     }
 }
+
+/// What each record of the CRM belongs to, and its contacts.
+type Records = Vec<(String, Value)>;
 
 /// What a record of the CRM belongs to, and its contacts.
 fn record(body: &Value, id: &str) -> (String, Value) {
