@@ -397,7 +397,8 @@ fn reconcile_finds_what_nylas_did_not_notify_of_and_tells_how_much_that_was() {
         eventually("the coverage is a metric", async || {
             let lines = world.engine.log_lines(&world.stack, FUNCTION).await.expect("the log");
             let coverage = |line: Value| line["Coverage"].as_u64();
-            let coverages: Vec<u64> = lines.iter().filter_map(sandbox::local_engine::LogLine::json).filter_map(coverage).collect();
+            let coverages: Vec<u64> =
+                lines.iter().filter_map(sandbox::local_engine::LogLine::json).filter_map(coverage).collect();
             coverages.contains(&0) && coverages.contains(&100)
         })
         .await;

@@ -27,6 +27,9 @@ const CONNECTED: &str = "connected";
 const EXPIRED: &str = "expired";
 const DELETED: &str = "deleted";
 
+/// How long an alert that cannot be delivered is tried again.
+const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
 /// Set once people were told.
 const TOLD: &str = "told";
 
@@ -48,7 +51,7 @@ impl<P: Ports> CalendarSync<'_, P> {
         let Some(grant) = &envelope.grant else {
             return Err(Failure::permanent("body.incomplete", "the notification names no account"));
         };
-        let at = told_at(&work.body).unwrap_or(work.sent_at.as_second());
+        let at = told_at(work);
         let version = Version { sequence: 0, changed_at: at };
         let standing = self.ports.links.get(&account_key(grant)).await?;
         let kind = envelope.trigger.base();
@@ -60,11 +63,14 @@ impl<P: Ports> CalendarSync<'_, P> {
             "grant.expired" => self.lost(grant, &account, kind, version, standing, work).await,
             "grant.created" | "grant.updated" => {
                 let was_lost = standing.as_ref().is_some_and(|standing| became(&standing.link) != CONNECTED);
+                if was_lost && account.reauthentication_flag == Some(false) {
+                    return Ok(Decision::skipped("something else about an account that has expired"));
+                }
                 let is_back = was_lost || account.reauthentication_flag == Some(true);
                 if is_back {
                     self.fetch_what_was_missed(grant, at).await?;
-                } else if watermark(self.ports.links, FUNCTION, grant).await?.is_none() {
-                    self.advance(grant, at).await?;
+                } else {
+                    self.begin_watermarks(grant, at).await?;
                 }
                 self.remember(grant, CONNECTED, kind, version, false, standing).await?;
                 Ok(if is_back {
@@ -96,25 +102,48 @@ impl<P: Ports> CalendarSync<'_, P> {
             return Ok(Decision::skipped("account expired: told before"));
         }
         // From here on there is a gap, which begins now at the latest.
-        if watermark(self.ports.links, FUNCTION, grant).await?.is_none() {
-            self.advance(grant, version.changed_at).await?;
+        self.begin_watermarks(grant, version.changed_at).await?;
+        if standing.as_ref().is_none_or(|standing| became(&standing.link) != EXPIRED) {
+            tracing::warn!(
+                grant = grant.as_str(),
+                "the account has expired: have its user connect it again in your application"
+            );
+            let mut metrics = Metrics::new(FUNCTION);
+            metrics.add("GrantsExpired", 1);
+            metrics.emit();
         }
+        // Before anything that may fail: what follows from it does not depend on who was told.
+        self.remember(grant, EXPIRED, kind, version, false, standing).await?;
         let told = match &self.ports.alerts {
-            Some(alerts) => {
-                alerts.alert(&words_for(grant, account), work.deadline).await?;
-                "alert"
-            }
-            None => "log alone: off (AlertWebhookUrl)",
+            Some(alerts) => match alerts.alert(&words_for(grant, account), work.deadline).await {
+                Ok(()) => "alert".to_owned(),
+                Err(failure) if is_worth_another_try(&failure, self.ports.clock.now(), work) => return Err(failure),
+                Err(failure) => {
+                    tracing::error!(grant = grant.as_str(), class = failure.class(), "the alert cannot be delivered");
+                    format!("log alone: {failure}")
+                }
+            },
+            None => "log alone: off (AlertWebhookUrl)".to_owned(),
         };
-        tracing::warn!(
-            grant = grant.as_str(),
-            "the account has expired: have its user connect it again in your application"
-        );
-        let mut metrics = Metrics::new(FUNCTION);
-        metrics.add("GrantsExpired", 1);
-        metrics.emit();
+        let standing = self.ports.links.get(&account_key(grant)).await?;
         self.remember(grant, EXPIRED, kind, version, true, standing).await?;
         Ok(Decision::done("account expired: told").with("by", told))
+    }
+
+    /// Begins to count from here for whoever has not looked an account through yet.
+    async fn begin_watermarks(&self, grant: &GrantId, at: i64) -> Result<(), Failure> {
+        for function in [FUNCTION, MAIL_FUNCTION] {
+            if watermark(self.ports.links, function, grant).await?.is_none() {
+                self.advance(function, grant, at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if an account cannot be reached any more, as far as Nylas has told.
+    pub(crate) async fn is_lost(&self, grant: &GrantId) -> Result<bool, Failure> {
+        let standing = self.ports.links.get(&account_key(grant)).await?;
+        Ok(standing.is_some_and(|standing| became(&standing.link) != CONNECTED))
     }
 
     /// Puts a job into the queues of those who look for what Nylas has not notified of.
@@ -147,6 +176,12 @@ impl<P: Ports> CalendarSync<'_, P> {
             PutLink::Raced => Err(Failure::transient("store.raced", "other news of the account came at the same time")),
         }
     }
+}
+
+/// News of the account itself wait behind an alert, so it is not tried for as long as other things are.
+fn is_worth_another_try(failure: &Failure, now: jiff::Timestamp, work: &Work) -> bool {
+    let passes = matches!(failure, Failure::Transient { .. } | Failure::Untried { .. });
+    passes && failure.class() != "alert.unauthorized" && now.duration_since(work.sent_at) < PATIENCE
 }
 
 fn became(link: &Link) -> &str {

@@ -5,20 +5,22 @@
 //! and a second run alone does it anew.
 
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 
 use shared::domain::decision::{Decision, Outcome};
+use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::notification::{GrantId, NotificationId};
 use shared::domain::queue_message::GroupId;
 use shared::engine::job::{job_message, send};
 use shared::engine::progress::{Progress, Step, advance, run_key};
-use shared::engine::{About, Claim, ClaimRequest, Ending, FailedTry, LeaseKey, Leases as _, OwnMessage, Work};
-use shared::nylas::EventFilter;
+use shared::engine::{
+    About, Claim, ClaimRequest, Deadline, Ending, FailedTry, LeaseKey, Leases as _, OwnMessage, Work,
+};
 use shared::nylas::event::Event;
+use shared::nylas::{EventFilter, NylasError};
 use shared::reconcile::{AsIfNotified, SIDE_BY_SIDE, part_of};
 
 use crate::FUNCTION;
@@ -28,12 +30,18 @@ use crate::process::{BatchRules, Ports, ReadEvents as _};
 pub(crate) const BACKFILL: &str = "calendar.backfill";
 
 /// How far back a job goes that does not say so, in days.
-pub const DEFAULT_DAYS: i64 = 90;
+const DEFAULT_DAYS: i64 = 90;
 
 const DAY: i64 = 24 * 60 * 60;
 
 /// The longest stretch that iCloud lists is six months (Nylas API reference, `start`); a little less is surely taken.
 const ICLOUD_STRETCH: i64 = 180 * DAY;
+
+/// An event whose handling ended so often without a verdict has crashed its workers.
+const MOST_CRASHES: u32 = 3;
+
+/// The reason of the decision about an event that goes on as a message of its own.
+const SET_ASIDE: &str = "set aside: it goes on as a message of its own";
 
 /// No event is begun with less time than this left.
 const ENOUGH_TIME: Duration = Duration::from_secs(8);
@@ -69,6 +77,15 @@ struct Job {
     step: u64,
 }
 
+impl Job {
+    /// The job that goes on with the next calendar, if there is one.
+    fn in_next_calendar(&self) -> Option<Self> {
+        let (calendar, further) = self.further_calendars.split_first()?;
+        let (calendar_id, further_calendars) = (Some(calendar.clone()), further.to_vec());
+        Some(Self { page_token: None, stretch: None, calendar_id, further_calendars, ..self.clone() })
+    }
+}
+
 /// What became of one event of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OneOf {
@@ -87,8 +104,9 @@ enum OneOf {
 
 impl OneOf {
     fn decided(decision: &Decision, before: bool) -> Self {
-        let written = matches!(decision.outcome, Outcome::Logged | Outcome::Merged | Outcome::Done);
-        Self::Decided { written, before }
+        let of_a_series = decision.facts.get("written").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let written = matches!(decision.outcome, Outcome::Logged | Outcome::Merged) || of_a_series > 0;
+        if decision.reason == SET_ASIDE { Self::SetAside } else { Self::Decided { written, before } }
     }
 }
 
@@ -124,26 +142,34 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let is_icloud = self.rules.provider(&grant, work.deadline).await?.as_deref() == Some("icloud");
         let from = *job.stretch.get_or_insert(start);
         let to = if is_icloud { end.min(from + ICLOUD_STRETCH) } else { end };
-        let wanted =
-            EventFilter { start: Some(from), end: Some(to), show_cancelled: !is_icloud, ..EventFilter::default() };
+        // What is cancelled is not asked for: Google shows there what was deleted as well.
+        let wanted = EventFilter { start: Some(from), end: Some(to), ..EventFilter::default() };
+        let seen_at = self.now();
         let page = match nylas.events(&grant, &calendar, &wanted, job.page_token.as_deref(), work.deadline).await {
-            Err(error) if error.is_out_of_reach() => return self.ended(&job, &run, &error.to_string()).await,
+            Err(NylasError::GrantExpired(_)) => {
+                let problem = NylasError::GrantExpired(job.grant_id.clone()).to_string();
+                return self.ended(&job, &run, &problem).await;
+            }
+            // One calendar that cannot be read is no reason to leave the others out.
+            Err(error) if error.is_out_of_reach() || error.is_refused() => {
+                return self.next_calendar(&job, &run, &error).await;
+            }
             other => other?,
         };
         let listed = page.items.len();
         let results: Vec<Result<OneOf, Failure>> = futures_util::stream::iter(page.items)
-            .map(|event| self.one_of_a_page(event, &calendar, &run, work))
+            .map(|event| self.one_of_a_page(event, (&grant, &calendar), &run, seen_at, work))
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
         let count = |is_it: fn(&OneOf) -> bool| results.iter().flatten().filter(|one| is_it(one)).count() as u64;
         let left = results.len() as u64 - count(|one| *one != OneOf::Left);
         let new = count(|one| matches!(one, OneOf::SetAside | OneOf::Decided { before: false, .. }));
-        if let Some(Err(failure)) = results.iter().find(|one| one.is_err())
-            && new == 0
-        {
+        let failure = results.iter().find_map(|one| one.as_ref().err().cloned());
+        if new == 0 && left > 0 {
             // Nothing moves: the engine waits before it tries again.
-            return Err(failure.clone());
+            let busy = || Failure::transient("backfill.busy", "another worker is at what is left of this page");
+            return Err(failure.unwrap_or_else(busy));
         }
         // A page counts once it is done, whichever of its jobs did how much of it.
         let of_the_page = |is_it: fn(&OneOf) -> bool| if left == 0 { count(is_it) } else { 0 };
@@ -156,16 +182,12 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Some(Job { page_token: page.next, ..job.clone() })
         } else if to < end {
             Some(Job { page_token: None, stretch: Some(to), ..job.clone() })
-        } else if let Some((calendar, further)) = job.further_calendars.split_first() {
-            let (calendar_id, further_calendars) = (Some(calendar.clone()), further.to_vec());
-            Some(Job { page_token: None, stretch: None, calendar_id, further_calendars, ..job.clone() })
         } else {
-            None
+            job.in_next_calendar()
         };
         let last = next.is_none();
         if let Some(next) = next {
-            let next = Job { step: job.step + 1, ..next };
-            send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("backfill", &run), &next)?).await?;
+            self.go_on_with_backfill(next, &run).await?;
         }
         let pages = u64::from(left == 0);
         let events = written + skipped + set_aside;
@@ -201,11 +223,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// The calendars that the account can write to. Those for looking alone are holidays, birthdays and other people's.
-    pub(crate) async fn own_calendars(
-        &self,
-        grant: &GrantId,
-        deadline: shared::engine::Deadline,
-    ) -> Result<Vec<String>, shared::nylas::NylasError> {
+    pub(crate) async fn own_calendars(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<String>, NylasError> {
         let calendars = self.rules.ports.nylas.calendars(grant, deadline).await?;
         Ok(calendars
             .into_iter()
@@ -218,7 +236,21 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn ended(&self, job: &Job, run: &str, problem: &str) -> Result<Decision, Failure> {
         let step = Step { number: job.step, last: true, problem: Some(problem.to_owned()), ..Step::default() };
         self.note(job, run, &step).await?;
-        Ok(Decision::held("backfill: the calendar is out of reach").with("run", run).with("problem", problem))
+        Ok(Decision::held("backfill: the account is out of reach").with("run", run).with("problem", problem))
+    }
+
+    /// Leaves a calendar out that cannot be read.
+    async fn next_calendar(&self, job: &Job, run: &str, error: &NylasError) -> Result<Decision, Failure> {
+        let Some(next) = job.in_next_calendar() else { return self.ended(job, run, &error.to_string()).await };
+        self.go_on_with_backfill(next, run).await?;
+        let step = Step { number: job.step, problem: Some(error.to_string()), ..Step::default() };
+        self.note(job, run, &step).await?;
+        Ok(Decision::done("backfill: a calendar cannot be read").with("run", run).with("problem", error.to_string()))
+    }
+
+    async fn go_on_with_backfill(&self, next: Job, run: &str) -> Result<(), Failure> {
+        let next = Job { step: next.step + 1, ..next };
+        send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("backfill", run), &next)?).await
     }
 
     async fn note(&self, job: &Job, run: &str, step: &Step<'_>) -> Result<Progress, Failure> {
@@ -228,14 +260,22 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// Handles an event under a lease of its own, once a run.
-    async fn one_of_a_page(&self, mut event: Event, calendar: &str, run: &str, work: &Work) -> Result<OneOf, Failure> {
+    async fn one_of_a_page(
+        &self,
+        mut event: Event,
+        (grant, calendar): (&GrantId, &str),
+        run: &str,
+        seen_at: i64,
+        work: &Work,
+    ) -> Result<OneOf, Failure> {
         if work.deadline.left() < ENOUGH_TIME {
             return Ok(OneOf::Left);
         }
         let (leases, clock) = (self.rules.ports.decisions, &self.rules.ports.clock);
         event.calendar_id.get_or_insert_with(|| calendar.to_owned());
-        let by_itself = as_if_notified(&event, &format!("backfill.{run}"));
-        let notification = NotificationId::of_our_own("reconcile", &format!("{}:backfill.{run}", event.id));
+        event.grant_id.get_or_insert_with(|| grant.as_str().to_owned());
+        let version = format!("backfill.{run}.{}", place_of(&event));
+        let notification = NotificationId::of_our_own("reconcile", &format!("{}:{version}", event.id));
         let about = About {
             function: FUNCTION,
             notification: notification.clone(),
@@ -252,24 +292,36 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Claim::Duplicate { decision, .. } => return Ok(OneOf::decided(&decision, true)),
             Claim::Busy { .. } => return Ok(OneOf::Left),
         };
-        match self.handle(&event, work).await {
-            Ok(decision) => {
-                leases.complete(&lease, &decision, clock.now()).await?;
-                Ok(OneOf::decided(&decision, false))
+        let handled = if lease.unresolved < MOST_CRASHES {
+            self.handle(&event, Some(seen_at), work).await
+        } else {
+            Err(Failure::permanent("backfill.crashed", "handling the event has crashed its workers"))
+        };
+        let decision = match handled {
+            Ok(decision) => decision,
+            // The message of its own says why, and ends in the dead-letter queue.
+            Err(failure @ Failure::Permanent { .. }) => {
+                send(self.rules.ports.queue, &as_if_notified(&event, &format!("alone.{version}"))).await?;
+                Decision::held(SET_ASIDE).with("problem", failure.to_string())
             }
             Err(failure) => {
-                let is_its_own = matches!(failure, Failure::Permanent { .. });
                 let failed =
                     FailedTry { class: failure.class().to_owned(), what: failure.to_string(), ending: Ending::Retry };
                 leases.fail(&lease, &failed, clock.now()).await?;
-                if !is_its_own {
-                    return Err(failure);
-                }
-                send(self.rules.ports.queue, &by_itself).await?;
-                Ok(OneOf::SetAside)
+                return Err(failure);
             }
-        }
+        };
+        leases.complete(&lease, &decision, clock.now()).await?;
+        Ok(OneOf::decided(&decision, false))
     }
+}
+
+/// Where an event lies, for ids of our own: on Google one id stands for the same event in many accounts and calendars.
+pub(crate) fn place_of(event: &Event) -> String {
+    let (grant, calendar) = (event.grant_id.as_deref(), event.calendar_id.as_deref());
+    let mut place = sha256_hex(&[grant.unwrap_or_default().as_bytes(), b"/", calendar.unwrap_or_default().as_bytes()]);
+    place.truncate(12);
+    place
 }
 
 /// An event as if Nylas had notified of it.
@@ -277,6 +329,8 @@ pub(crate) fn as_if_notified(event: &Event, version: &str) -> OwnMessage {
     let group = GroupId::of("event", event.master_event_id.as_deref().unwrap_or(&event.id));
     let object = json!({
         "object": "event",
+        "occurrences": event.occurrences,
+        "cancelled_occurrences": event.cancelled_occurrences,
         "id": event.id,
         "grant_id": event.grant_id,
         "calendar_id": event.calendar_id,
@@ -290,12 +344,6 @@ pub(crate) fn as_if_notified(event: &Event, version: &str) -> OwnMessage {
         group,
     }
     .to_message()
-}
-
-/// The version of an event in ids of our own.
-pub(crate) fn version_of(event: &Event) -> String {
-    let changed = event.updated_at.map(Timestamp::as_second).unwrap_or_default();
-    format!("{}.{changed}", event.sequence.unwrap_or_default())
 }
 
 fn unreadable(problem: &str) -> Failure {

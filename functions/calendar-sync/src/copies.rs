@@ -6,6 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 use shared::domain::link::Version;
+use std::collections::BTreeSet;
+
+/// The clock of a provider, which tells when an event was changed, and Nylas's, which tells when one was deleted, are not
+/// the same: what lies closer together, in seconds, is settled by asking what the calendar holds.
+const CLOCKS_DIFFER: i64 = 300;
+
+/// With so many copies, those that say nothing for the CRM are not kept any more.
+const MOST_COPIES: usize = 200;
+
+/// How much later than a deletion an event must have been seen to count as being there again, in seconds.
+const SEEN_AFTER: i64 = 5;
 
 /// Which copy: the account and Nylas's id of the event in it. On Google all attendees share the id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,11 +37,19 @@ pub struct Copy {
     /// Which one.
     #[serde(flatten)]
     pub key: CopyKey,
-    /// The calendar it is in.
-    pub calendar: Option<String>,
+    /// The calendars that it is in, or was removed from. On Google one account sees the same event in its own calendar
+    /// and in those of others that are shared with it.
+    #[serde(default)]
+    pub calendars: BTreeSet<String>,
     /// How it stands.
     #[serde(flatten)]
     pub state: CopyState,
+    /// True if its owner keeps to themselves what it is about.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
+    /// True once its account could not be reached any more, so that nobody knows what it says now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// How a copy stands.
@@ -55,13 +74,10 @@ pub enum CopyState {
 }
 
 impl Copy {
-    /// True if nothing newer than what is known stands in this version of it.
+    /// True if it is known in this version or a later one. One that was removed and is listed again is not.
     #[must_use]
     pub fn covers(&self, version: Version) -> bool {
-        match &self.state {
-            CopyState::Live { version: known, .. } => *known >= version,
-            CopyState::Gone { at } => *at >= version.changed_at,
-        }
+        matches!(&self.state, CopyState::Live { version: known, .. } if *known >= version)
     }
 
     /// The digest of what it says; none once it is gone, or if the CRM is not to have it.
@@ -136,20 +152,48 @@ impl Copies {
         self.external_id.as_deref()
     }
 
-    /// Takes news of a copy in.
-    pub fn take_in(&mut self, news: Copy) -> News {
+    /// Takes news of a copy in; `seen_at`, in Unix seconds, if it was not only told of but seen in its calendar.
+    pub fn take_in(&mut self, news: Copy, seen_at: Option<i64>) -> News {
         let Some(known) = self.known.iter_mut().find(|copy| copy.key == news.key) else {
             self.known.push(news);
             self.known.sort_by(|one, other| one.key.cmp(&other.key));
             return News::Newer;
         };
-        let judged = judge(&known.state, &news.state);
-        if judged == News::Newer {
-            // A deletion names ids alone.
-            let calendar = news.calendar.or(known.calendar.take());
-            *known = Copy { calendar, ..news };
+        known.lost = false;
+        let judged = judge(known, &news, seen_at);
+        match judged {
+            // It was removed from one calendar and is still in another.
+            News::Newer if is_left_elsewhere(known, &news) => {
+                known.calendars.retain(|calendar| !news.calendars.contains(calendar));
+            }
+            News::Newer => {
+                let was_live = matches!(known.state, CopyState::Live { .. });
+                let is_live = matches!(news.state, CopyState::Live { .. });
+                let standing = std::mem::take(&mut known.calendars);
+                *known = news;
+                // A deletion may name ids alone.
+                if was_live == is_live || known.calendars.is_empty() {
+                    known.calendars.extend(standing);
+                }
+            }
+            News::Known => known.calendars.extend(news.calendars),
+            News::Older | News::Conflicting => {}
         }
         judged
+    }
+
+    /// True for news that says nothing for the CRM, of a copy that nobody has heard of, where there are very many already: an
+    /// internal meeting of the whole company must not outgrow its record.
+    #[must_use]
+    pub fn is_one_too_many(&self, news: &Copy) -> bool {
+        self.known.len() >= MOST_COPIES && news.content().is_none() && self.get(&news.key).is_none()
+    }
+
+    /// Records that an account cannot be reached any more.
+    pub fn lose(&mut self, grant: &str) {
+        for copy in self.known.iter_mut().filter(|copy| copy.key.grant == grant) {
+            copy.lost = true;
+        }
     }
 
     /// Takes in what Nylas holds of a copy right now, which is never older than what was notified.
@@ -166,18 +210,24 @@ impl Copies {
         self.known.sort_by(|one, other| one.key.cmp(&other.key));
     }
 
-    /// The copy whose content counts; none once all are gone or none is for the CRM. Where a calendar holds an occurrence by itself, or held
-    /// it, its series' rule says nothing of it any more.
+    /// The copy whose content counts; none once all are gone or none is for the CRM. Where a calendar holds an occurrence
+    /// by itself, or held it, its series' rule says nothing of it any more. Where one of those who are invited keeps it
+    /// private, no other copy may tell more.
     #[must_use]
     pub fn winner(&self) -> Option<&Copy> {
         let rank = |copy: &Copy| match &copy.state {
-            CopyState::Live { version, of_the_organizer, content: Some(_) } => Some((*of_the_organizer, *version)),
+            CopyState::Live { version, of_the_organizer, content: Some(_) } => {
+                Some((!copy.lost, *of_the_organizer, *version))
+            }
             CopyState::Live { .. } | CopyState::Gone { .. } => None,
         };
+        let is_kept_private =
+            self.known.iter().any(|copy| copy.private && matches!(copy.state, CopyState::Live { .. }));
         // Sorted by key, so that equal ranks are decided the same way whatever came first.
         self.known
             .iter()
             .filter(|copy| !copy.key.by_rule || !self.is_held_by_itself(&copy.key.grant))
+            .filter(|copy| copy.private || !is_kept_private)
             .filter_map(|copy| Some((rank(copy)?, copy)))
             .max_by_key(|(rank, _)| *rank)
             .map(|(_, copy)| copy)
@@ -193,6 +243,8 @@ impl Copies {
         match (self.winner(), &self.written) {
             (None, None) => Step::Nothing,
             (None, Some(_)) => Step::Remove,
+            // Nobody can say what it should be; what is there is the best that is known.
+            (Some(winner), Some(_)) if winner.lost => Step::Nothing,
             (Some(winner), written) => {
                 let shown = written.as_ref().map(|written| written.content.as_str());
                 if winner.content() == shown { Step::Nothing } else { Step::Write(winner.key.clone()) }
@@ -222,33 +274,43 @@ impl Copies {
     }
 }
 
-/// Versions count within one calendar alone, and a deletion has no version but its time. A deletion is newer than what
-/// was changed before it or in the same second; an event that is changed after its deletion has come back.
-fn judge(known: &CopyState, news: &CopyState) -> News {
+/// True if news of a removal leaves the copy in another calendar of its account.
+fn is_left_elsewhere(known: &Copy, news: &Copy) -> bool {
+    let both = (&known.state, &news.state);
+    matches!(both, (CopyState::Live { .. }, CopyState::Gone { .. }))
+        && !news.calendars.is_empty()
+        && !known.calendars.is_subset(&news.calendars)
+}
+
+/// Versions count within one calendar alone, and a deletion has no version but its time.
+fn judge(known: &Copy, news: &Copy, seen_at: Option<i64>) -> News {
     use CopyState::{Gone, Live};
-    match (known, news) {
+    let lies_elsewhere =
+        !known.calendars.is_empty() && !news.calendars.is_empty() && known.calendars.is_disjoint(&news.calendars);
+    match (&known.state, &news.state) {
         (Live { version: known, content: known_content, .. }, Live { version, content, .. }) => {
             match version.cmp(known) {
                 std::cmp::Ordering::Greater => News::Newer,
                 std::cmp::Ordering::Less => News::Older,
                 std::cmp::Ordering::Equal if content == known_content => News::Known,
+                std::cmp::Ordering::Equal if seen_at.is_some() => News::Newer,
                 std::cmp::Ordering::Equal => News::Conflicting,
             }
         }
-        (Live { version, .. }, Gone { at }) => {
-            if *at >= version.changed_at {
-                News::Newer
-            } else {
-                News::Older
-            }
-        }
-        (Gone { at }, Live { version, .. }) => {
-            if version.changed_at > *at {
-                News::Newer
-            } else {
-                News::Older
-            }
-        }
+        (Live { .. }, Gone { .. }) if lies_elsewhere => News::Older,
+        (Live { version, .. }, Gone { at }) => match order(*at, version.changed_at, news.key.by_rule) {
+            Order::Later if news.calendars.is_empty() && known.calendars.len() > 1 => News::Conflicting,
+            Order::Later => News::Newer,
+            Order::Earlier => News::Older,
+            Order::Unclear => News::Conflicting,
+        },
+        (Gone { .. }, Live { .. }) if lies_elsewhere => News::Newer,
+        (Gone { at }, Live { .. }) if has_come_back(*at, seen_at) => News::Newer,
+        (Gone { at }, Live { version, .. }) => match order(*at, version.changed_at, news.key.by_rule) {
+            Order::Later => News::Older,
+            Order::Earlier => News::Newer,
+            Order::Unclear => News::Conflicting,
+        },
         (Gone { at: known }, Gone { at }) => {
             if at > known {
                 News::Newer
@@ -259,11 +321,45 @@ fn judge(known: &CopyState, news: &CopyState) -> News {
     }
 }
 
+/// A deletion, held against a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// It came after the change.
+    Later,
+    /// It came before the change: the event has come back.
+    Earlier,
+    /// Only the calendar can tell.
+    Unclear,
+}
+
+/// Whether a deletion came after a change, both in Unix seconds. Of an occurrence by rule both are told by the master's
+/// clock.
+#[must_use]
+pub fn order(deleted_at: i64, changed_at: i64, by_rule: bool) -> Order {
+    let tolerance = if by_rule { 0 } else { CLOCKS_DIFFER };
+    if deleted_at >= changed_at + tolerance {
+        Order::Later
+    } else if deleted_at + tolerance < changed_at {
+        Order::Earlier
+    } else {
+        Order::Unclear
+    }
+}
+
+/// True if an event that was seen in its calendar then has come back since it was deleted, both in Unix seconds.
+#[must_use]
+pub fn has_come_back(deleted_at: i64, seen_at: Option<i64>) -> bool {
+    seen_at.is_some_and(|seen_at| seen_at > deleted_at + SEEN_AFTER)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    /// Times of these tests lie further apart than clocks differ.
+    const APART: i64 = 1000;
 
     /// What happens to one copy, in its true order.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,9 +375,11 @@ mod tests {
     fn live(number: usize, sequence: i64, changed_at: i64, content: &str) -> Copy {
         Copy {
             key: key(number),
-            calendar: Some("primary".to_owned()),
+            calendars: BTreeSet::from(["primary".to_owned()]),
+            private: false,
+            lost: false,
             state: CopyState::Live {
-                version: Version { sequence, changed_at },
+                version: Version { sequence, changed_at: changed_at * APART },
                 content: Some(content.to_owned()),
                 of_the_organizer: number == 0,
             },
@@ -289,7 +387,8 @@ mod tests {
     }
 
     fn gone(number: usize, at: i64) -> Copy {
-        Copy { key: key(number), calendar: None, state: CopyState::Gone { at } }
+        let state = CopyState::Gone { at: at * APART };
+        Copy { key: key(number), calendars: BTreeSet::new(), private: false, lost: false, state }
     }
 
     /// The notifications of a history: each copy's clock is off by some seconds of its own.
@@ -315,7 +414,7 @@ mod tests {
         let mut copies = Copies::default();
         let mut shown: Option<String> = None;
         for copy in news {
-            copies.take_in(copy.clone());
+            copies.take_in(copy.clone(), None);
             match copies.step() {
                 Step::Nothing => {}
                 Step::Remove => {
@@ -377,11 +476,11 @@ mod tests {
     #[test]
     fn organizers_copy_counts_whatever_its_clock_says() {
         let mut copies = Copies::default();
-        copies.take_in(live(1, 9, 900, "attendee's"));
+        copies.take_in(live(1, 9, 900, "attendee's"), None);
         assert_eq!(copies.step(), Step::Write(key(1)));
         copies.begin(&key(1));
         copies.wrote("attendee's");
-        copies.take_in(live(0, 1, 100, "organizer's"));
+        copies.take_in(live(0, 1, 100, "organizer's"), None);
         assert_eq!(copies.step(), Step::Write(key(0)));
         assert_eq!(copies.external_id(), Some("e1"), "it stays known by the copy that was written first");
     }
@@ -389,13 +488,13 @@ mod tests {
     #[test]
     fn removal_of_one_copy_removes_nothing_and_that_of_the_last_removes_the_record() {
         let mut copies = Copies::default();
-        copies.take_in(live(0, 1, 100, "organizer's"));
-        copies.take_in(live(1, 1, 100, "attendee's"));
+        copies.take_in(live(0, 1, 100, "organizer's"), None);
+        copies.take_in(live(1, 1, 100, "attendee's"), None);
         copies.begin(&key(0));
         copies.wrote("organizer's");
-        assert_eq!(copies.take_in(gone(1, 200)), News::Newer);
+        assert_eq!(copies.take_in(gone(1, 200), None), News::Newer);
         assert_eq!(copies.step(), Step::Nothing);
-        copies.take_in(gone(0, 300));
+        copies.take_in(gone(0, 300), None);
         assert_eq!(copies.step(), Step::Remove);
         copies.removed();
         assert_eq!(copies.step(), Step::Nothing);
@@ -404,22 +503,22 @@ mod tests {
     #[test]
     fn deletion_before_the_creation_it_belongs_to_stops_it() {
         let mut copies = Copies::default();
-        copies.take_in(gone(0, 200));
+        copies.take_in(gone(0, 200), None);
         assert_eq!(copies.step(), Step::Nothing);
-        assert_eq!(copies.take_in(live(0, 3, 150, "late")), News::Older);
+        assert_eq!(copies.take_in(live(0, 3, 150, "late"), None), News::Older);
         assert_eq!(copies.step(), Step::Nothing);
-        assert_eq!(copies.take_in(live(0, 4, 201, "restored")), News::Newer);
+        assert_eq!(copies.take_in(live(0, 4, 201, "restored"), None), News::Newer);
         assert_eq!(copies.step(), Step::Write(key(0)));
     }
 
     #[test]
     fn one_version_with_two_contents_is_a_conflict_that_what_nylas_holds_settles() {
         let mut copies = Copies::default();
-        copies.take_in(live(0, 2, 100, "a"));
-        assert_eq!(copies.take_in(live(0, 2, 100, "a")), News::Known);
-        assert_eq!(copies.take_in(live(0, 2, 100, "b")), News::Conflicting);
+        copies.take_in(live(0, 2, 100, "a"), None);
+        assert_eq!(copies.take_in(live(0, 2, 100, "a"), None), News::Known);
+        assert_eq!(copies.take_in(live(0, 2, 100, "b"), None), News::Conflicting);
         copies.take_in_as_held(live(0, 2, 90, "b"));
-        let version = Version { sequence: 2, changed_at: 100 };
+        let version = Version { sequence: 2, changed_at: 100 * APART };
         let expected = CopyState::Live { version, content: Some("b".to_owned()), of_the_organizer: true };
         assert_eq!(copies.get(&key(0)).map(|copy| &copy.state), Some(&expected), "never back to an older version");
     }
@@ -434,33 +533,109 @@ mod tests {
             let news = [by_rule(100), live(0, 1, 200, "moved"), by_rule(300)];
             let mut copies = Copies::default();
             for place in order {
-                copies.take_in(news[place].clone());
+                copies.take_in(news[place].clone(), None);
             }
             assert_eq!(copies.step(), Step::Write(key(0)), "{order:?}");
-            copies.take_in(gone(0, 400));
+            copies.take_in(gone(0, 400), None);
             assert_eq!(copies.winner(), None, "the rule does not bring it back");
         }
         let mut elsewhere = Copies::default();
-        elsewhere.take_in(by_rule(100));
-        elsewhere.take_in(gone(1, 400));
+        elsewhere.take_in(by_rule(100), None);
+        elsewhere.take_in(gone(1, 400), None);
         assert!(elsewhere.winner().is_some(), "another calendar's removal says nothing of this one");
     }
 
     #[test]
     fn write_whose_end_was_not_seen_is_done_again() {
         let mut copies = Copies::default();
-        copies.take_in(live(0, 1, 100, "a"));
+        copies.take_in(live(0, 1, 100, "a"), None);
         copies.begin(&key(0));
         copies.wrote("a");
         copies.unsure();
         assert_eq!(copies.step(), Step::Write(key(0)));
     }
 
+    fn in_calendar(copy: Copy, calendar: &str) -> Copy {
+        Copy { calendars: BTreeSet::from([calendar.to_owned()]), ..copy }
+    }
+
+    #[test]
+    fn removal_from_one_calendar_of_an_account_leaves_the_copy_in_another() {
+        let mut copies = Copies::default();
+        for calendar in ["own", "colleague's"] {
+            copies.take_in(in_calendar(live(0, 1, 100, "a"), calendar), None);
+        }
+        assert_eq!(copies.take_in(in_calendar(gone(0, 200), "colleague's"), None), News::Newer);
+        assert!(copies.winner().is_some(), "it is still in one's own");
+        assert_eq!(copies.take_in(gone(0, 200), None), News::Newer, "one calendar is left, so it needs no name");
+        assert_eq!(copies.winner(), None);
+    }
+
+    #[test]
+    fn event_that_was_moved_to_another_calendar_stays_whichever_is_told_first() {
+        let (deleted, created) = (in_calendar(gone(0, 200), "a"), in_calendar(live(0, 1, 190, "moved"), "b"));
+        for order in [[&deleted, &created], [&created, &deleted]] {
+            let mut copies = Copies::default();
+            copies.take_in(in_calendar(live(0, 1, 100, "first"), "a"), None);
+            for news in order {
+                copies.take_in(news.clone(), None);
+            }
+            assert_eq!(copies.winner().and_then(Copy::content), Some("moved"), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn deletion_and_change_that_lie_close_together_are_settled_by_asking() {
+        let close = |at: i64| Copy { state: CopyState::Gone { at }, ..gone(0, 0) };
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "a"), None);
+        for at in [100 * APART - 200, 100 * APART, 100 * APART + 200] {
+            assert_eq!(copies.take_in(close(at), None), News::Conflicting, "{at}");
+        }
+        copies.take_in_as_held(close(100 * APART));
+        assert_eq!(copies.take_in(live(0, 1, 100, "a"), None), News::Conflicting, "nor the other way round");
+        let seen = 100 * APART + 10;
+        assert_eq!(copies.take_in(live(0, 1, 100, "a"), Some(seen)), News::Newer, "it was seen after its deletion");
+    }
+
+    #[test]
+    fn private_copy_keeps_every_other_from_telling_more() {
+        let mut copies = Copies::default();
+        copies.take_in(live(1, 1, 100, "attendee's"), None);
+        let private = |content: Option<&str>| {
+            let Copy { state, .. } = live(0, 1, 100, content.unwrap_or_default());
+            let CopyState::Live { version, of_the_organizer, .. } = state else { panic!("live") };
+            let state = CopyState::Live { version, content: content.map(str::to_owned), of_the_organizer };
+            Copy { state, private: true, ..live(0, 1, 100, "") }
+        };
+        copies.take_in_as_held(private(None));
+        assert_eq!(copies.winner(), None, "where private meetings are not written at all");
+        copies.take_in_as_held(private(Some("a private meeting")));
+        assert_eq!(copies.winner().and_then(Copy::content), Some("a private meeting"));
+    }
+
+    #[test]
+    fn copy_of_a_lost_account_gives_way_to_any_other_and_is_removed_by_none() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "organizer's"), None);
+        copies.begin(&key(0));
+        copies.wrote("organizer's");
+        copies.lose("g0");
+        assert_eq!(copies.step(), Step::Nothing);
+        copies.take_in(live(1, 1, 50, "attendee's"), None);
+        assert_eq!(copies.step(), Step::Write(key(1)));
+        copies.wrote("attendee's");
+        copies.take_in(gone(1, 200), None);
+        assert_eq!(copies.step(), Step::Nothing, "what is there is the best that is known");
+        copies.take_in(live(0, 1, 300, "back"), None);
+        assert_eq!(copies.step(), Step::Write(key(0)));
+    }
+
     #[test]
     fn copies_survive_their_record() {
         let mut copies = Copies::default();
-        copies.take_in(live(0, 1, 100, "a"));
-        copies.take_in(gone(1, 200));
+        copies.take_in(live(0, 1, 100, "a"), None);
+        copies.take_in(gone(1, 200), None);
         copies.begin(&key(0));
         copies.wrote("a");
         let text = serde_json::to_string(&copies).expect("serialises");

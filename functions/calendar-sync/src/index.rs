@@ -3,12 +3,16 @@
 //! A copy is bound to its meeting before anything is written of it. A deletion that comes before all other news leaves a
 //! tombstone in the same place, so that whichever of the two is second finds the first.
 
+use serde_json::Value;
 use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Links, PutLink, Revision};
 
 use crate::copies::CopyKey;
+
+/// The fact of a tombstone that names the calendar.
+const CALENDAR: &str = "calendar";
 
 /// The index over the links.
 pub struct CopyIndex<'a, L> {
@@ -27,6 +31,8 @@ pub enum Known {
     Deleted {
         /// When, in Unix seconds.
         at: i64,
+        /// From which calendar, where that was told.
+        calendar: Option<String>,
     },
     /// Nothing.
     Unheard,
@@ -50,40 +56,40 @@ impl<L: Links> CopyIndex<'_, L> {
         Ok(self.read(copy).await?.0)
     }
 
-    /// Binds a copy of this version to its meeting, and answers the meeting's identity: the one it was bound to first,
-    /// if it was. None if the copy was deleted since.
+    /// Binds a copy to its meeting, and answers the meeting's identity: the one it was bound to first, if it was. `over` is
+    /// the deletion, in Unix seconds, after which the copy is known to have come back. None if it was deleted since.
     ///
     /// # Errors
     /// If the table does not answer.
-    pub async fn bind(&self, copy: &CopyKey, version: Version, identity: &str) -> Result<Option<String>, Failure> {
+    pub async fn bind(&self, copy: &CopyKey, over: Option<i64>, identity: &str) -> Result<Option<String>, Failure> {
         loop {
             let (known, revision) = self.read(copy).await?;
             match known {
                 Known::Bound(bound) => return Ok(Some(bound)),
-                Known::Deleted { at } if version.changed_at <= at => return Ok(None),
+                Known::Deleted { at, .. } if over.is_none_or(|over| at > over) => return Ok(None),
                 Known::Deleted { .. } | Known::Unheard => {}
             }
             let state = LinkState::Live { became: identity.to_owned() };
-            if self.put(copy, state, Version::default(), revision).await? {
+            if self.put(copy, state, Version::default(), None, revision).await? {
                 return Ok(Some(identity.to_owned()));
             }
         }
     }
 
-    /// Records that a copy was deleted.
+    /// Records that a copy was deleted, from a calendar if that was told.
     ///
     /// # Errors
     /// If the table does not answer.
-    pub async fn bury(&self, copy: &CopyKey, at: i64) -> Result<Buried, Failure> {
+    pub async fn bury(&self, copy: &CopyKey, at: i64, calendar: Option<&str>) -> Result<Buried, Failure> {
         loop {
             let (known, revision) = self.read(copy).await?;
             match known {
                 Known::Bound(bound) => return Ok(Buried::Bound(bound)),
-                Known::Deleted { at: standing } if standing >= at => return Ok(Buried::Tombstone),
+                Known::Deleted { at: standing, .. } if standing >= at => return Ok(Buried::Tombstone),
                 Known::Deleted { .. } | Known::Unheard => {}
             }
             let version = Version { sequence: 0, changed_at: at };
-            if self.put(copy, LinkState::Tombstone, version, revision).await? {
+            if self.put(copy, LinkState::Tombstone, version, calendar, revision).await? {
                 return Ok(Buried::Tombstone);
             }
         }
@@ -95,7 +101,10 @@ impl<L: Links> CopyIndex<'_, L> {
         };
         let known = match standing.link.state {
             LinkState::Live { became } => Known::Bound(became),
-            LinkState::Tombstone | LinkState::Note => Known::Deleted { at: standing.link.version.changed_at },
+            LinkState::Tombstone | LinkState::Note => {
+                let calendar = standing.link.facts.get(CALENDAR).and_then(Value::as_str).map(str::to_owned);
+                Known::Deleted { at: standing.link.version.changed_at, calendar }
+            }
         };
         Ok((known, Some(standing.revision)))
     }
@@ -106,9 +115,11 @@ impl<L: Links> CopyIndex<'_, L> {
         copy: &CopyKey,
         state: LinkState,
         version: Version,
+        calendar: Option<&str>,
         expected: Option<Revision>,
     ) -> Result<bool, Failure> {
-        let link = Link { key: copy_key(copy), state, version, content: None, facts: serde_json::Map::new() };
+        let facts = calendar.map(|calendar| (CALENDAR.to_owned(), calendar.into())).into_iter().collect();
+        let link = Link { key: copy_key(copy), state, version, content: None, facts };
         let put = self.links.put(&link, expected, self.clock.now()).await?;
         Ok(matches!(put, PutLink::Stored(_)))
     }
@@ -128,8 +139,8 @@ mod tests {
         CopyKey { grant: "g1".to_owned(), event: event.to_owned(), by_rule: false }
     }
 
-    fn changed(at: i64) -> Version {
-        Version { sequence: 0, changed_at: at }
+    fn deleted(at: i64) -> Known {
+        Known::Deleted { at, calendar: Some("primary".to_owned()) }
     }
 
     #[tokio::test]
@@ -137,8 +148,8 @@ mod tests {
         let links = MemoryLinks::default();
         let index = CopyIndex { links: &links, clock: Clock::system() };
         assert_eq!(index.find(&copy("e1")).await, Ok(Known::Unheard));
-        assert_eq!(index.bind(&copy("e1"), changed(10), "meeting").await, Ok(Some("meeting".to_owned())));
-        assert_eq!(index.bury(&copy("e1"), 20).await, Ok(Buried::Bound("meeting".to_owned())));
+        assert_eq!(index.bind(&copy("e1"), None, "meeting").await, Ok(Some("meeting".to_owned())));
+        assert_eq!(index.bury(&copy("e1"), 20, None).await, Ok(Buried::Bound("meeting".to_owned())));
         assert_eq!(index.find(&copy("e2")).await, Ok(Known::Unheard), "another copy is another matter");
     }
 
@@ -146,24 +157,21 @@ mod tests {
     async fn copy_stays_bound_to_what_it_was_bound_to_first() {
         let links = MemoryLinks::default();
         let index = CopyIndex { links: &links, clock: Clock::system() };
-        index.bind(&copy("e1"), changed(10), "by its id").await.expect("bound");
-        assert_eq!(index.bind(&copy("e1"), changed(20), "by its UID").await, Ok(Some("by its id".to_owned())));
+        index.bind(&copy("e1"), None, "by its id").await.expect("bound");
+        assert_eq!(index.bind(&copy("e1"), None, "by its UID").await, Ok(Some("by its id".to_owned())));
         let by_rule = CopyKey { by_rule: true, ..copy("e1") };
         assert_eq!(index.find(&by_rule).await, Ok(Known::Bound("by its id".to_owned())));
     }
 
     #[tokio::test]
-    async fn deletion_that_comes_first_stops_what_is_older_and_not_what_is_newer() {
+    async fn deletion_that_comes_first_stops_everything_but_what_is_known_to_have_come_back() {
         let links = MemoryLinks::default();
         let index = CopyIndex { links: &links, clock: Clock::system() };
-        assert_eq!(index.bury(&copy("e1"), 20).await, Ok(Buried::Tombstone));
-        assert_eq!(index.bury(&copy("e1"), 15).await, Ok(Buried::Tombstone));
-        assert_eq!(index.find(&copy("e1")).await, Ok(Known::Deleted { at: 20 }), "the later deletion stands");
-        assert_eq!(
-            index.bind(&copy("e1"), changed(20), "meeting").await,
-            Ok(None),
-            "the same second is the deletion's"
-        );
-        assert_eq!(index.bind(&copy("e1"), changed(21), "meeting").await, Ok(Some("meeting".to_owned())));
+        assert_eq!(index.bury(&copy("e1"), 20, Some("primary")).await, Ok(Buried::Tombstone));
+        assert_eq!(index.bury(&copy("e1"), 15, None).await, Ok(Buried::Tombstone));
+        assert_eq!(index.find(&copy("e1")).await, Ok(deleted(20)), "the later deletion stands");
+        assert_eq!(index.bind(&copy("e1"), None, "meeting").await, Ok(None));
+        assert_eq!(index.bind(&copy("e1"), Some(19), "meeting").await, Ok(None), "another deletion came since");
+        assert_eq!(index.bind(&copy("e1"), Some(20), "meeting").await, Ok(Some("meeting".to_owned())));
     }
 }

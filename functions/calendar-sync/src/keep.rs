@@ -5,6 +5,7 @@
 //! during a write is recorded at once, and whoever is writing finds it before it is done.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -29,17 +30,33 @@ pub struct Held {
     pub copy: Copy,
     /// The meeting, as the CRM is to show it. Its external id is set when it is written.
     pub meeting: Option<Meeting>,
+    /// When it was seen in its calendar, in Unix seconds; none if it was only told of.
+    pub seen_at: Option<i64>,
+}
+
+/// What a calendar answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It holds the copy.
+    Held(Box<Held>),
+    /// It holds it no longer.
+    Gone,
+    /// Its account cannot be reached any more.
+    Lost,
 }
 
 /// Asks what a calendar holds now.
 pub trait HeldCopies: Sync {
-    /// The copy as its calendar holds it; none if it is no longer there.
+    /// The copy as the calendars hold it that it is known to be in.
     fn held(
         &self,
         key: &CopyKey,
-        calendar: Option<&str>,
+        calendars: &BTreeSet<String>,
         deadline: Deadline,
-    ) -> impl Future<Output = Result<Option<Held>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Asked, Failure>> + Send;
+
+    /// True if an account cannot be reached any more, as far as Nylas has told.
+    fn is_lost(&self, grant: &str) -> impl Future<Output = Result<bool, Failure>> + Send;
 }
 
 /// What news came to.
@@ -110,13 +127,19 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
         let key = meeting_key(identity);
         // Until it is recorded.
         let mut pending = Some(news.copy.clone());
+        let seen_at = news.seen_at;
+        let mut believed = BTreeSet::from([news.copy.key.grant.clone()]);
         let mut at_hand = vec![news];
         let mut kept = Kept { news: News::Known, did: Did::Nothing, became: None };
         loop {
             let read = self.read(&key).await?;
             let mut facts = read.facts.clone();
             if let Some(copy) = &pending {
-                kept.news = facts.copies.take_in(copy.clone());
+                if facts.copies.is_one_too_many(copy) {
+                    kept.became.clone_from(&facts.became);
+                    return Ok(kept);
+                }
+                kept.news = facts.copies.take_in(copy.clone(), seen_at);
                 if kept.news == News::Conflicting {
                     self.ask(copy, &mut facts.copies, &mut at_hand, deadline).await?;
                 }
@@ -130,6 +153,13 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
             }
             if facts.writing_until.take().is_some() {
                 facts.copies.unsure();
+            }
+            // Another account's copy counts only while the account still tells what becomes of it.
+            let another = facts.copies.winner().map(|winner| winner.key.grant.clone());
+            if let Some(another) = another.filter(|another| believed.insert(another.clone()))
+                && self.calendars.is_lost(&another).await?
+            {
+                facts.copies.lose(&another);
             }
             let did = match facts.copies.step() {
                 Step::Nothing => {
@@ -177,17 +207,24 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
         at_hand: &mut Vec<Held>,
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        if let Some(held) = self.calendars.held(&copy.key, copy.calendar.as_deref(), deadline).await? {
-            copies.take_in_as_held(held.copy.clone());
-            at_hand.retain(|standing| standing.copy.key != held.copy.key);
-            at_hand.push(held);
-            return Ok(());
+        let calendars = copies.get(&copy.key).map_or(&copy.calendars, |known| &known.calendars);
+        match self.calendars.held(&copy.key, calendars, deadline).await? {
+            Asked::Held(held) => {
+                copies.take_in_as_held(held.copy.clone());
+                at_hand.retain(|standing| standing.copy.key != held.copy.key);
+                at_hand.push(*held);
+            }
+            Asked::Gone => {
+                let time = |state: &CopyState| match state {
+                    CopyState::Live { version, .. } => version.changed_at,
+                    CopyState::Gone { at } => *at,
+                };
+                let known = copies.get(&copy.key).map_or(0, |known| time(&known.state));
+                let at = known.max(time(&copy.state));
+                copies.take_in_as_held(Copy { state: CopyState::Gone { at }, ..copy.clone() });
+            }
+            Asked::Lost => copies.lose(&copy.key.grant),
         }
-        let at = match copies.get(&copy.key).map_or(&copy.state, |known| &known.state) {
-            CopyState::Live { version, .. } => version.changed_at,
-            CopyState::Gone { at } => *at,
-        };
-        copies.take_in_as_held(Copy { state: CopyState::Gone { at }, ..copy.clone() });
         Ok(())
     }
 
@@ -298,8 +335,9 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
         if *facts == read.facts && read.revision.is_some() {
             return Ok(true);
         }
-        let state = match &facts.became {
-            Some(became) => LinkState::Live { became: became.clone() },
+        // What was ever written keeps its id in the CRM for good.
+        let state = match facts.became.as_deref().or(facts.copies.external_id()) {
+            Some(became) => LinkState::Live { became: became.to_owned() },
             None => LinkState::Tombstone,
         };
         let version = facts.copies.winner().map_or_else(Version::default, |copy| match copy.state {
@@ -425,17 +463,29 @@ mod tests {
 
     /// Calendars that hold what they are told to.
     #[derive(Default)]
-    struct Calendars(Mutex<Vec<Held>>);
+    struct Calendars(Mutex<Vec<Held>>, Mutex<BTreeSet<String>>);
 
     impl HeldCopies for Calendars {
-        async fn held(&self, key: &CopyKey, _: Option<&str>, _: Deadline) -> Result<Option<Held>, Failure> {
+        async fn held(&self, key: &CopyKey, _: &BTreeSet<String>, _: Deadline) -> Result<Asked, Failure> {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(self.0.lock().expect("a lock").iter().find(|held| held.copy.key == *key).cloned())
+            let held = self.0.lock().expect("a lock").iter().find(|held| held.copy.key == *key).cloned();
+            Ok(held.map_or(Asked::Gone, |held| Asked::Held(Box::new(held))))
+        }
+
+        async fn is_lost(&self, grant: &str) -> Result<bool, Failure> {
+            Ok(self.1.lock().expect("a lock").contains(grant))
         }
     }
 
     fn key(number: usize) -> CopyKey {
         CopyKey { grant: format!("g{number}"), event: format!("e{number}"), by_rule: false }
+    }
+
+    /// Times of these tests lie further apart than clocks differ.
+    const APART: i64 = 1000;
+
+    fn copy(number: usize, state: CopyState) -> Copy {
+        Copy { key: key(number), calendars: BTreeSet::new(), state, private: false, lost: false }
     }
 
     fn live(number: usize, changed_at: i64, subject: &str) -> Held {
@@ -459,15 +509,15 @@ mod tests {
             deal_id: None,
         };
         let state = CopyState::Live {
-            version: Version { sequence: changed_at, changed_at },
+            version: Version { sequence: 0, changed_at: changed_at * APART },
             content: Some(subject.to_owned()),
             of_the_organizer: number == 0,
         };
-        Held { copy: Copy { key: key(number), calendar: None, state }, meeting: Some(meeting) }
+        Held { copy: copy(number, state), meeting: Some(meeting), seen_at: None }
     }
 
     fn gone(number: usize, at: i64) -> Held {
-        Held { copy: Copy { key: key(number), calendar: None, state: CopyState::Gone { at } }, meeting: None }
+        Held { copy: copy(number, CopyState::Gone { at: at * APART }), meeting: None, seen_at: None }
     }
 
     /// A clock that goes on with tokio's.
@@ -633,6 +683,24 @@ mod tests {
         let kept = stage.take_in(live(1, 10, "held")).await.expect("kept");
         assert_eq!((kept.news, kept.did), (News::Conflicting, Did::Wrote));
         assert_eq!(stage.crm.shown().into_values().collect::<Vec<_>>(), ["held"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copy_of_an_account_that_is_lost_counts_no_more_once_another_copy_changes() {
+        let stage = Stage::with(Crm::default());
+        stage.take_in(live(0, 10, "organizer's")).await.expect("kept");
+        stage.calendars.1.lock().expect("a lock").insert("g0".to_owned());
+        let kept = stage.take_in(live(1, 20, "moved")).await.expect("kept");
+        assert_eq!(kept.did, Did::Wrote);
+        assert_eq!(stage.crm.shown().into_values().collect::<Vec<_>>(), ["moved"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn meeting_that_was_ever_written_keeps_its_id_and_its_link() {
+        let stage = Stage::with(Crm::failing(&[Fails::AnswerLost]));
+        stage.take_in(live(1, 10, "created")).await.expect_err("the answer was lost");
+        let link = stage.links.get(&meeting_key("meeting")).await.expect("a store").expect("a link");
+        assert!(matches!(link.link.state, LinkState::Live { .. }), "{:?}", link.link.state);
     }
 
     #[tokio::test(start_paused = true)]

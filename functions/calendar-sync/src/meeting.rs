@@ -47,7 +47,7 @@ impl People {
     /// The people in an event.
     #[must_use]
     pub fn in_event(event: &Event) -> Self {
-        let organizer = event.organizer.as_ref().and_then(|organizer| EmailAddress::parse(organizer.email.as_deref()?));
+        let organizer = event.organizer.as_ref().and_then(|organizer| person(organizer.email.as_deref()?));
         let invited = event.participants.iter().flatten().filter_map(address_of).collect();
         Self { organizer, invited }
     }
@@ -72,18 +72,26 @@ impl People {
 }
 
 fn address_of(invitee: &Invitee) -> Option<EmailAddress> {
-    EmailAddress::parse(invitee.email.as_deref()?)
+    person(invitee.email.as_deref()?)
+}
+
+/// A person's address. Google gives calendars and rooms addresses too, and names them as organizer or among the invited.
+fn person(address: &str) -> Option<EmailAddress> {
+    EmailAddress::parse(address).filter(|address| !address.domain().ends_with("calendar.google.com"))
 }
 
 /// The decision on an event that becomes no meeting whoever is in it; none for one that may.
 #[must_use]
 pub fn dropped(event: &Event, people: &People, company: &CompanyDomains, scope: Scope) -> Option<Decision> {
-    let nobody_else =
-        people.everyone().len() <= 1 && event.participants.as_ref().is_none_or(|invited| invited.len() <= 1);
-    if nobody_else && people.outside(company).is_empty() {
+    let invited = event.participants.iter().flatten();
+    let addresses = invited.filter_map(|invitee| invitee.email.as_deref().and_then(EmailAddress::parse));
+    // Microsoft may leave addresses out: whose they are nobody knows.
+    let nameless = event.participants.iter().flatten().count() - addresses.count();
+    let outside = people.outside(company).len() + nameless;
+    if outside == 0 && people.everyone().len() <= 1 {
         return Some(Decision::skipped("personal block"));
     }
-    if people.outside(company).is_empty() && people.invited.len() == event.participants.iter().flatten().count() {
+    if outside == 0 {
         return Some(Decision::skipped("internal meeting"));
     }
     // Among prospects alone even the time of a private meeting would tell with whom it is.
@@ -165,16 +173,17 @@ pub fn digest_of(meeting: &Meeting) -> String {
 }
 
 /// What makes copies one meeting: the iCalendar UID and the occurrence of the series; where there is no UID, the event
-/// itself, whose id Google's copies share.
+/// itself, whose id Google's copies share. An occurrence goes by the UID of its series where that is known: Exchange gives
+/// occurrences UIDs of their own.
 #[must_use]
-pub fn identity_of(event: &Event) -> String {
+pub fn identity_of(event: &Event, series_uid: Option<&str>) -> String {
     let start = event.master_event_id.as_deref().map(|master| {
         // Google's ids of occurrences end in their start; others name nothing but themselves.
         let start = event.original_start_time.or_else(|| series::original_start_of(master, &event.id));
         start.map_or_else(|| event.id.clone(), |start| start.to_string())
     });
     let occurrence = start.unwrap_or_default();
-    match event.ical_uid.as_deref().map(str::trim).filter(|uid| !uid.is_empty()) {
+    match series_uid.or(event.ical_uid.as_deref()).map(str::trim).filter(|uid| !uid.is_empty()) {
         Some(uid) => sha256_hex(&[b"uid:", uid.as_bytes(), b"/", occurrence.as_bytes()]),
         None => sha256_hex(&[b"event:", event.id.as_bytes()]),
     }
@@ -306,19 +315,19 @@ mod tests {
         let first = event(occurrence.clone());
         let mut other = occurrence;
         other["original_start_time"] = 1_772_964_000.into();
-        assert_ne!(identity_of(&first), identity_of(&event(other)));
+        assert_ne!(identity_of(&first, None), identity_of(&event(other), None));
         let unnamed = event(json!({"id": "m1_20260301T100000Z", "master_event_id": "m1"}));
-        assert_eq!(identity_of(&first), identity_of(&unnamed), "Google's id names the start as well");
+        assert_eq!(identity_of(&first, None), identity_of(&unnamed, None), "Google's id names the start as well");
     }
 
     #[test]
     fn copies_of_one_meeting_have_one_identity_and_say_the_same() {
         let elsewhere = json!({"id": "AAMk2", "grant_id": "g2", "calendar_id": "c2"});
-        assert_eq!(identity_of(&event(json!({}))), identity_of(&event(elsewhere.clone())));
-        assert_ne!(identity_of(&event(json!({}))), identity_of(&event(json!({"ical_uid": "u2"}))));
+        assert_eq!(identity_of(&event(json!({})), None), identity_of(&event(elsewhere.clone()), None));
+        assert_ne!(identity_of(&event(json!({})), None), identity_of(&event(json!({"ical_uid": "u2"})), None));
         assert_eq!(digest_of(&meeting(json!({}))), digest_of(&meeting(elsewhere)));
         assert_ne!(digest_of(&meeting(json!({}))), digest_of(&meeting(json!({"title": "Pilot 2"}))));
-        let without = |id: &str| identity_of(&event(json!({"id": id, "ical_uid": null})));
+        let without = |id: &str| identity_of(&event(json!({"id": id, "ical_uid": null})), None);
         assert_ne!(without("e1"), without("e2"));
         assert_eq!(without("e1"), without("e1"));
     }

@@ -2,6 +2,7 @@
 //! kept.
 
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use shared::alerts::{Alert, AlertWebhook};
@@ -13,7 +14,7 @@ use shared::crm::matching::{addresses_to_look_up, match_contacts};
 use shared::crm::meeting::{Meeting, WriteMeetings};
 use shared::crm::{BatchLookup, ContactsByAddress, FindContacts};
 use shared::domain::address::{CompanyDomains, EmailAddress};
-use shared::domain::decision::Decision;
+use shared::domain::decision::{Decision, Outcome};
 use shared::domain::failure::Failure;
 use shared::domain::link::Version;
 use shared::domain::notification::{Envelope, GrantId};
@@ -25,11 +26,17 @@ use shared::nylas::{EventFilter, Nylas, NylasError, Page};
 use shared::worker::{Crm, Worker};
 
 use crate::backfill::BACKFILL;
-use crate::copies::{Copy, CopyKey, CopyState, News};
+use crate::copies::{Copy, CopyKey, CopyState, News, Order, has_come_back, order};
 use crate::index::{Buried, CopyIndex, Known};
-use crate::keep::{Did, Held, HeldCopies, Keeper, Kept};
+use crate::keep::{Asked, Did, Held, HeldCopies, Keeper, Kept};
 use crate::lay_out::SERIES;
 use crate::meeting::{People, Scope, digest_of, dropped, identity_of, meeting_of};
+
+/// The failure that says that an account cannot be reached until its user signs in again.
+const LOST: &str = "nylas.grant_expired";
+
+/// Added to the time of a deletion for an event that was seen after it, whatever the clocks say, in seconds.
+const CERTAINLY_AFTER: i64 = 60;
 
 /// What is asked of Nylas about calendars.
 pub trait ReadEvents: DescribeMailbox + ListGrants {
@@ -47,7 +54,7 @@ pub trait ReadEvents: DescribeMailbox + ListGrants {
         &self,
         grant: &GrantId,
         calendar: &str,
-        wanted: &EventFilter<'_>,
+        wanted: &EventFilter,
         page_token: Option<&str>,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Page<Event>, NylasError>> + Send;
@@ -75,7 +82,7 @@ impl ReadEvents for Nylas {
         &self,
         grant: &GrantId,
         calendar: &str,
-        wanted: &EventFilter<'_>,
+        wanted: &EventFilter,
         page_token: Option<&str>,
         deadline: Deadline,
     ) -> Result<Page<Event>, NylasError> {
@@ -267,7 +274,7 @@ impl<P: Ports> Processor for Batch<'_, '_, P> {
 pub(crate) struct Judged {
     pub(crate) held: Held,
     /// Why, as far as it does not depend on what is known of other copies.
-    decision: Decision,
+    pub(crate) decision: Decision,
 }
 
 impl<P: Ports> BatchRules<'_, '_, P> {
@@ -276,30 +283,62 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// # Errors
     /// If the CRM, Nylas or the tables do not do what is asked.
     pub async fn changed(&self, envelope: &Envelope, work: &Work) -> Result<Decision, Failure> {
-        let Some(event) = self.whole(envelope, work).await? else {
-            return Ok(Decision::skipped("no longer at Nylas").for_now());
-        };
-        self.handle(&event, work).await
+        match self.whole(envelope, work).await? {
+            Some((event, seen_at)) => self.handle(&event, seen_at, work).await,
+            None => Ok(Decision::skipped("no longer at Nylas").for_now()),
+        }
+    }
+
+    /// Handles an event that is whole; `seen_at`, in Unix seconds, if it was seen in its calendar.
+    pub(crate) async fn handle(&self, event: &Event, seen_at: Option<i64>, work: &Work) -> Result<Decision, Failure> {
+        if event.is_master() {
+            return self.lay_out(event, None, seen_at, work).await;
+        }
+        if event.master_event_id.is_none() {
+            self.no_longer_a_series(event, work).await?;
+        }
+        self.single(event, seen_at, work).await
     }
 
     /// Decides about one event that is no master of a series.
-    pub(crate) async fn single(&self, event: &Event, work: &Work) -> Result<Decision, Failure> {
-        let judged = self.judge(event, false, work.sent_at.as_second(), work.deadline).await?;
+    pub(crate) async fn single(&self, event: &Event, seen_at: Option<i64>, work: &Work) -> Result<Decision, Failure> {
+        let judged = self.judge(event, false, seen_at, told_at(work), work.deadline).await?;
         let key = judged.held.copy.key.clone();
         let CopyState::Live { version, .. } = judged.held.copy.state else {
             return Ok(judged.decision);
         };
+        let series_uid = self.note_occurrence(event).await?;
         let index = self.index();
-        let identity = match index.find(&key).await? {
-            Known::Bound(identity) => identity,
-            Known::Deleted { at } if version.changed_at <= at => return Ok(Decision::skipped("deleted since")),
-            Known::Deleted { .. } | Known::Unheard => match index.bind(&key, version, &identity_of(event)).await? {
-                Some(identity) => identity,
-                None => return Ok(Decision::skipped("deleted since")),
-            },
+        let over = match index.find(&key).await? {
+            Known::Bound(_) | Known::Unheard => None,
+            Known::Deleted { at, calendar } => {
+                let elsewhere = calendar.is_some() && event.calendar_id.is_some() && calendar != event.calendar_id;
+                let is_back = elsewhere || has_come_back(at, seen_at);
+                match order(at, version.changed_at, false) {
+                    _ if is_back => Some(at),
+                    Order::Earlier => Some(at),
+                    Order::Later => return Ok(Decision::skipped("deleted since")),
+                    Order::Unclear => return self.is_it_there(event, at, work).await,
+                }
+            }
+        };
+        let identity = identity_of(event, series_uid.as_deref());
+        let Some(identity) = index.bind(&key, over, &identity).await? else {
+            return Ok(Decision::skipped("deleted since"));
         };
         let kept = self.keeper().take_in(&identity, judged.held, work.deadline).await?;
         Ok(decided(judged.decision, &kept).with("meeting", identity))
+    }
+
+    /// Decides about an event that was changed and deleted at nearly the same time, as different clocks tell.
+    async fn is_it_there(&self, event: &Event, deleted_at: i64, work: &Work) -> Result<Decision, Failure> {
+        let grant = event.grant_id.as_deref().and_then(GrantId::parse);
+        let Some(grant) = grant else { return Ok(Decision::skipped("deleted since")) };
+        match self.fetched(&grant, event.calendar_id.as_deref(), &event.id, work.deadline).await? {
+            // Whatever the clocks say, it is there after its deletion.
+            Some(event) => Box::pin(self.single(&event, Some(deleted_at + CERTAINLY_AFTER), work)).await,
+            None => Ok(Decision::skipped("deleted since")),
+        }
     }
 
     /// Decides about an event that was deleted, of which no more is told than its ids.
@@ -312,24 +351,46 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Err(Failure::permanent("body.incomplete", what));
         };
         let key = CopyKey { grant: grant.as_str().to_owned(), event: id.clone(), by_rule: false };
-        let at = told_at(&work.body).unwrap_or(work.sent_at.as_second());
-        let identity = match self.index().bury(&key, at).await? {
-            Buried::Tombstone if self.laid_out(&key).await?.is_some() => {
-                return self.remove_series(&key, at, None, work).await;
-            }
-            // An occurrence that its calendar never held by itself: the rule of its series stood for it.
-            Buried::Tombstone => match self.index().find(&CopyKey { by_rule: true, ..key.clone() }).await? {
-                Known::Bound(identity) => identity,
-                Known::Deleted { .. } | Known::Unheard => {
-                    return Ok(Decision::done("deleted before anything was written"));
-                }
-            },
-            Buried::Bound(identity) => identity,
+        let (at, calendar) = (told_at(work), calendar_in(&work.body));
+        let laid_out = self.laid_out(&key).await?;
+        if let Some(laid_out) = &laid_out
+            && self.is_series_left_elsewhere(&key, laid_out, calendar.as_deref(), work).await?
+        {
+            return Ok(Decision::done("deleted from one calendar, still in another"));
+        }
+        let kept = self.gone(&key, at, calendar.as_deref(), work.deadline).await?;
+        if laid_out.is_some_and(|laid_out| laid_out.any) {
+            return self.series_deleted(&key, at, work).await;
+        }
+        if let Some((identity, kept)) = kept {
+            return Ok(decided(Decision::done("deleted"), &kept).with("meeting", identity));
+        }
+        match &envelope.keys.master_event_id {
+            Some(master) => self.occurrence_deleted(grant, master, id, at, work).await,
+            None => Ok(Decision::done("deleted before anything was written")),
+        }
+    }
+
+    /// Takes in that a copy is gone, and answers what that came to; none if nothing was known of the copy, for which there is
+    /// a tombstone now.
+    pub(crate) async fn gone(
+        &self,
+        key: &CopyKey,
+        at: i64,
+        calendar: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Option<(String, Kept)>, Failure> {
+        let Buried::Bound(identity) = self.index().bury(key, at, calendar).await? else { return Ok(None) };
+        let copy = Copy {
+            key: key.clone(),
+            calendars: calendar.map(str::to_owned).into_iter().collect(),
+            state: CopyState::Gone { at },
+            private: false,
+            lost: false,
         };
-        let gone = Copy { key, calendar: None, state: CopyState::Gone { at } };
-        let news = Held { copy: gone, meeting: None };
-        let kept = self.keeper().take_in(&identity, news, work.deadline).await?;
-        Ok(decided(Decision::done("deleted"), &kept).with("meeting", identity))
+        let news = Held { copy, meeting: None, seen_at: None };
+        let kept = self.keeper().take_in(&identity, news, deadline).await?;
+        Ok(Some((identity, kept)))
     }
 
     pub(crate) fn index(&self) -> CopyIndex<'_, P::Links> {
@@ -341,29 +402,24 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Keeper { links: ports.links, crm: self.lookup.crm(), calendars: self, clock: ports.clock.clone() }
     }
 
-    /// What is known of a copy; none if nothing is.
+    /// What is known of a copy; none if nothing is but perhaps that it was deleted.
     pub(crate) async fn copy(&self, key: &CopyKey) -> Result<Option<Copy>, Failure> {
         match self.index().find(key).await? {
             Known::Bound(identity) => self.keeper().known(&identity, key).await,
-            Known::Deleted { at } => Ok(Some(Copy { key: key.clone(), calendar: None, state: CopyState::Gone { at } })),
-            Known::Unheard => Ok(None),
+            Known::Deleted { .. } | Known::Unheard => Ok(None),
         }
     }
 
-    /// Handles an event that is whole.
-    pub(crate) async fn handle(&self, event: &Event, work: &Work) -> Result<Decision, Failure> {
-        if event.is_master() { self.lay_out(event, None, work).await } else { self.single(event, work).await }
-    }
-
-    /// The event with all that is needed: as it was notified, else as Nylas holds it; none if it is gone.
-    async fn whole(&self, envelope: &Envelope, work: &Work) -> Result<Option<Event>, Failure> {
+    /// The event with all that is needed: as it was notified, else as Nylas holds it, with the time at which that was seen;
+    /// none if it is gone.
+    async fn whole(&self, envelope: &Envelope, work: &Work) -> Result<Option<(Event, Option<i64>)>, Failure> {
         let carried = carried_event(&work.body);
         let grant = envelope.grant.clone();
         let is_whole = !envelope.trigger.payload.transformed && !envelope.trigger.payload.truncated;
         match carried {
             Some(mut event) if is_whole && event.when.is_some() && event.participants.is_some() => {
                 event.grant_id = event.grant_id.or_else(|| grant.map(|grant| grant.as_str().to_owned()));
-                Ok(Some(event))
+                Ok(Some((event, None)))
             }
             carried => {
                 let id = carried.as_ref().map(|event| event.id.as_str()).or(envelope.keys.id.as_deref());
@@ -374,13 +430,30 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 let mut calendar = carried.as_ref().and_then(|event| event.calendar_id.clone());
                 if calendar.is_none() {
                     let key = CopyKey { grant: grant.as_str().to_owned(), event: id.to_owned(), by_rule: false };
-                    calendar = self.copy(&key).await?.and_then(|copy| copy.calendar);
+                    calendar = self.copy(&key).await?.and_then(|copy| copy.calendars.into_iter().next());
                 }
-                self.fetched(&grant, calendar.as_deref(), id, work.deadline).await
+                let seen_at = self.now();
+                let event = self.fetched(&grant, calendar.as_deref(), id, work.deadline).await?;
+                let exceptions = |event: Event| Event {
+                    // Only notifications carry them.
+                    occurrences: event.occurrences.or_else(|| carried.as_ref()?.occurrences.clone()),
+                    cancelled_occurrences: event
+                        .cancelled_occurrences
+                        .or_else(|| carried.as_ref()?.cancelled_occurrences.clone()),
+                    ..event
+                };
+                Ok(event.map(|event| (exceptions(event), Some(seen_at))))
             }
         }
     }
 
+    /// The time now, in Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.rules.ports.clock.now().as_second()
+    }
+
+    /// The event as Nylas holds it; none if it is gone. Where nobody has told its calendar, all of the account's own are
+    /// asked: `primary` alone would say that an event of another calendar is gone, and iCloud has none.
     pub(crate) async fn fetched(
         &self,
         grant: &GrantId,
@@ -388,12 +461,22 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         id: &str,
         deadline: Deadline,
     ) -> Result<Option<Event>, Failure> {
-        let event = self.rules.ports.nylas.event(grant, calendar.unwrap_or("primary"), id, deadline).await?;
-        Ok(event.map(|event| Event {
+        let nylas = self.rules.ports.nylas;
+        let of_this_account = |event: Event, calendar: &str| Event {
             grant_id: event.grant_id.or_else(|| Some(grant.as_str().to_owned())),
-            calendar_id: event.calendar_id.or_else(|| calendar.map(str::to_owned)),
+            calendar_id: event.calendar_id.or_else(|| Some(calendar.to_owned())),
             ..event
-        }))
+        };
+        if let Some(calendar) = calendar {
+            let event = nylas.event(grant, calendar, id, deadline).await?;
+            return Ok(event.map(|event| of_this_account(event, calendar)));
+        }
+        for calendar in self.own_calendars(grant, deadline).await? {
+            if let Some(event) = nylas.event(grant, &calendar, id, deadline).await? {
+                return Ok(Some(of_this_account(event, &calendar)));
+            }
+        }
+        Ok(None)
     }
 
     /// What the rules make of an event: the copy, and the meeting if the CRM is to have one.
@@ -401,24 +484,23 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         &self,
         event: &Event,
         by_rule: bool,
+        seen_at: Option<i64>,
         told_at: i64,
         deadline: Deadline,
     ) -> Result<Judged, Failure> {
         let people = People::in_event(event);
         let (meeting, decision) = self.meeting(event, &people, deadline).await?;
         let grant = event.grant_id.clone().unwrap_or_default();
-        let version = Version {
-            sequence: event.sequence.unwrap_or_default(),
-            changed_at: event.updated_at.map_or(told_at, jiff::Timestamp::as_second),
-        };
+        let version = version_of(event, told_at);
         let state = CopyState::Live {
             version,
             content: meeting.as_ref().map(digest_of),
             of_the_organizer: self.is_of_the_organizer(event, &people, deadline).await?,
         };
         let key = CopyKey { grant, event: event.id.clone(), by_rule };
-        let copy = Copy { key, calendar: event.calendar_id.clone(), state };
-        Ok(Judged { held: Held { copy, meeting }, decision })
+        let calendars = event.calendar_id.clone().into_iter().collect();
+        let copy = Copy { key, calendars, state, private: event.is_private(), lost: false };
+        Ok(Judged { held: Held { copy, meeting, seen_at }, decision })
     }
 
     /// The meeting that an event makes, none if the CRM is not to have it, and why.
@@ -434,6 +516,11 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         }
         if let Some(decision) = dropped(event, people, company, scope) {
             return Ok((None, decision));
+        }
+        if event.is_private() {
+            // Of all scopes this one writes it, with its time alone: nobody is looked up, and the record names nobody.
+            let meeting = meeting_of(event, &event.id, None, &ContactsByAddress::new());
+            return Ok((Some(meeting), Decision::done("private, with its time alone")));
         }
         let known = self.known(people, deadline).await?;
         match match_contacts(&people.outside(company), people.organizer.as_ref(), &known) {
@@ -480,16 +567,33 @@ impl<P: Ports> BatchRules<'_, '_, P> {
 }
 
 impl<P: Ports> HeldCopies for BatchRules<'_, '_, P> {
-    async fn held(&self, key: &CopyKey, calendar: Option<&str>, deadline: Deadline) -> Result<Option<Held>, Failure> {
-        let Some(grant) = GrantId::parse(&key.grant) else { return Ok(None) };
-        let event = if key.by_rule {
-            self.occurrence_by_rule(&grant, calendar, &key.event, deadline).await?
-        } else {
-            self.fetched(&grant, calendar, &key.event, deadline).await?
-        };
-        let Some(event) = event else { return Ok(None) };
-        let judged = self.judge(&event, key.by_rule, 0, deadline).await?;
-        Ok(Some(judged.held))
+    async fn held(&self, key: &CopyKey, calendars: &BTreeSet<String>, deadline: Deadline) -> Result<Asked, Failure> {
+        let Some(grant) = GrantId::parse(&key.grant) else { return Ok(Asked::Gone) };
+        let seen_at = self.now();
+        let mut found: Option<Held> = None;
+        let known: Vec<Option<&str>> = calendars.iter().map(|calendar| Some(calendar.as_str())).collect();
+        for calendar in if known.is_empty() { vec![None] } else { known } {
+            let event = if key.by_rule {
+                self.occurrence_by_rule(&grant, calendar, &key.event, deadline).await
+            } else {
+                self.fetched(&grant, calendar, &key.event, deadline).await
+            };
+            let event = match event {
+                Err(failure) if failure.class() == LOST => return Ok(Asked::Lost),
+                other => other?,
+            };
+            let Some(event) = event else { continue };
+            match &mut found {
+                Some(found) => found.copy.calendars.extend(event.calendar_id),
+                None => found = Some(self.judge(&event, key.by_rule, Some(seen_at), 0, deadline).await?.held),
+            }
+        }
+        Ok(found.map_or(Asked::Gone, |held| Asked::Held(Box::new(held))))
+    }
+
+    async fn is_lost(&self, grant: &str) -> Result<bool, Failure> {
+        let Some(grant) = GrantId::parse(grant) else { return Ok(false) };
+        self.rules.is_lost(&grant).await
     }
 }
 
@@ -506,17 +610,31 @@ fn carried_event(body: &str) -> Option<Event> {
     serde_json::from_str::<Notification>(body).ok().map(|notification| notification.data.object)
 }
 
-/// When the notification was made, in Unix seconds.
-pub(crate) fn told_at(body: &str) -> Option<i64> {
+/// When a message tells what it tells, in Unix seconds: the time of the notification, else when it was queued.
+pub(crate) fn told_at(work: &Work) -> i64 {
     #[derive(Deserialize)]
     struct Notification {
-        time: Option<i64>,
+        #[serde(default, deserialize_with = "shared::nylas::optional_time")]
+        time: Option<jiff::Timestamp>,
     }
-    serde_json::from_str::<Notification>(body).ok()?.time
+    let told = serde_json::from_str::<Notification>(&work.body).ok().and_then(|notification| notification.time);
+    told.unwrap_or(work.sent_at).as_second()
+}
+
+/// The version of an event: when it was changed, else when it was told of. Nylas tells a sequence number in
+/// `event.created` alone (notification schemas), so it cannot order what follows.
+pub(crate) fn version_of(event: &Event, told_at: i64) -> Version {
+    Version { sequence: 0, changed_at: event.updated_at.map_or(told_at, jiff::Timestamp::as_second) }
+}
+
+/// The calendar that a deletion names, if it does.
+fn calendar_in(body: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    body["data"]["object"]["calendar_id"].as_str().map(str::to_owned)
 }
 
 /// The decision, now that it is known what the news came to.
-fn decided(decision: Decision, kept: &Kept) -> Decision {
+pub(crate) fn decided(decision: Decision, kept: &Kept) -> Decision {
     let news = match kept.news {
         News::Newer => "newer",
         News::Known => "known",
@@ -528,6 +646,10 @@ fn decided(decision: Decision, kept: &Kept) -> Decision {
         (Did::Wrote, Some(became)) => Decision::logged(decision.reason, became),
         (Did::Removed, _) => Decision::done("removed from the CRM").with("because", decision.reason),
         (Did::Nothing, Some(became)) => Decision::merged("the CRM shows what counts", became),
+        // It would have become a meeting, but for what is known by now.
+        (Did::Nothing, None) if decision.outcome == Outcome::Done && kept.news == News::Older => {
+            Decision::skipped("older than what is known")
+        }
         (_, None) => decision,
     };
     decided.facts.extend(facts);

@@ -3,8 +3,8 @@
 //!
 //! Each calendar is looked through twice. What was changed since the watermark is listed where the provider knows when
 //! that was. Then what lies around now is: where the provider does not know, that is all there is; everywhere it finds
-//! deletions, which no list shows, and series whose occurrences have to be laid out further. Last come the decisions that
-//! wait for somebody to become a contact.
+//! deletions, by what was there the night before, and series whose occurrences have to be laid out further. Last come
+//! the decisions that wait for somebody to become a contact.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::{Timestamp, ToSpan};
@@ -20,20 +20,26 @@ use shared::domain::queue_message::GroupId;
 use shared::engine::job::send;
 use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{Links as _, OwnMessage, PutLink, WaitingPlace, Work};
-use shared::nylas::EventFilter;
+use shared::engine::{Links as _, OwnMessage, PutLink, Revision, WaitingPlace, Work};
 use shared::nylas::event::Event;
 use shared::nylas::mailboxes::Grant;
+use shared::nylas::{EventFilter, NylasError};
 use shared::reconcile::{
     AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, SIDE_BY_SIDE, Span, fan_out, look_again,
 };
 
 use crate::FUNCTION;
-use crate::backfill::{as_if_notified, version_of};
+use crate::backfill::{as_if_notified, place_of};
 use crate::copies::CopyKey;
-use crate::process::{BatchRules, Ports, ReadEvents as _};
+use crate::process::{BatchRules, Ports, ReadEvents as _, version_of};
 use crate::roster::Roster;
 use crate::series::start_of;
+
+/// How far around the span the times of changed events may lie, in seconds: Nylas lists a month ahead unless it is told.
+const FAR: i64 = 3 * 366 * 24 * 60 * 60;
+
+/// How many missing events one job looks at.
+const MOST_LOOKED_AT: usize = 40;
 
 /// How far around now a calendar is looked through, each way, in seconds.
 const AROUND: i64 = 30 * 24 * 60 * 60;
@@ -46,6 +52,8 @@ enum Pass {
     Changed,
     /// Those that take place around now.
     Around,
+    /// Those that took place around now the night before, and are not listed any more.
+    Missing,
 }
 
 /// How far a job has come within an account.
@@ -127,70 +135,100 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         });
         let first_pass = if tells_changes { Pass::Changed } else { Pass::Around };
         let Some((calendar, further)) = calendars.split_first() else {
-            return self.go_on_with_waiting(job, grant, span, work, ((0, 0), (0, 0))).await;
+            let next = Place { calendars: Some(Vec::new()), ..Place::default() };
+            let decision = Decision::done("reconcile: the account has no calendar that it can write to");
+            return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, 0)), decision, work).await;
         };
         let pass = job.place.pass.unwrap_or(first_pass);
         let under = Under { grant, calendar };
-        let wanted = match pass {
-            Pass::Changed => EventFilter {
-                updated_after: Some(span.from - 1),
-                updated_before: Some(span.to),
-                show_cancelled: true,
-                ..EventFilter::default()
-            },
-            Pass::Around => {
-                let (from, to) = around(work);
-                EventFilter {
-                    start: Some(from),
-                    end: Some(to),
-                    show_cancelled: tells_changes,
-                    ..EventFilter::default()
-                }
-            }
-        };
-        let page =
-            match ports.nylas.events(grant, calendar, &wanted, job.place.page_token.as_deref(), work.deadline).await {
-                Err(error) if error.is_out_of_reach() => {
-                    return self.out_of_reach(job, grant, mark, span, error.to_string()).await;
-                }
-                other => other?,
-            };
-        let listed = page.items.len() as u64;
-        // What was changed within the span has been found before what lies around now is looked at.
-        let is_found = |event: &Event| {
-            let changed = event.updated_at.map(Timestamp::as_second);
-            pass != first_pass && changed.is_some_and(|changed| (span.from..span.to).contains(&changed))
-        };
-        let not_found: Vec<&Event> = page.items.iter().filter(|event| !is_found(event)).collect();
-        let mut missed = self.queue_what_is_unknown(job, &under, &not_found).await?;
-        let is_last = page.next.is_none();
-        if pass == Pass::Around {
-            self.extend_series(&under, &page.items, work).await?;
-            missed += self.queue_what_has_vanished(job, &under, &page.items, is_last, work).await?;
-        }
-        // What counts is what was changed, where that can be told; otherwise what is there.
-        let counted = if pass == first_pass { (listed, missed) } else { (0, 0) };
         let place = |calendars: &[String], pass: Option<Pass>, page_token: Option<String>| Place {
             calendars: Some(calendars.to_vec()),
             pass,
             page_token,
             waiting_after: None,
         };
+        if pass == Pass::Missing {
+            let (found, more) = self.queue_what_has_vanished(job, &under, work).await?;
+            let next = if more { place(&calendars, Some(pass), None) } else { place(further, None, None) };
+            let decision =
+                told(Decision::done("reconcile: events that are not listed any more"), (0, found), pass, calendar);
+            return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, found)), decision, work).await;
+        }
+        let (around_from, around_to) = around(work);
+        let wanted = match pass {
+            Pass::Changed => EventFilter {
+                start: Some(span.from - FAR),
+                end: Some(span.to + FAR),
+                updated_after: Some(span.from - 1),
+                updated_before: Some(span.to),
+                show_cancelled: true,
+            },
+            // Google shows what was deleted among what is cancelled.
+            _ => EventFilter { start: Some(around_from), end: Some(around_to), ..EventFilter::default() },
+        };
+        let page_token = job.place.page_token.as_deref();
+        let page = match ports.nylas.events(grant, calendar, &wanted, page_token, work.deadline).await {
+            Err(error @ NylasError::GrantExpired(_)) => {
+                return self.out_of_reach(job, grant, mark, span, error.to_string()).await;
+            }
+            // One calendar that cannot be read is no reason to leave the others out.
+            Err(error) if error.is_out_of_reach() || error.is_refused() => {
+                let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
+                    .with("problem", error.to_string());
+                let next = place(further, None, None);
+                return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, 0)), decision, work).await;
+            }
+            other => other?,
+        };
+        // What was changed within the span has been found before what lies around now is looked at.
+        let is_found = |event: &Event| {
+            let changed = event.updated_at.map(Timestamp::as_second);
+            pass != first_pass && changed.is_some_and(|changed| (span.from..span.to).contains(&changed))
+        };
+        let listed = page.items.len() as u64;
+        let not_found: Vec<&Event> = page.items.iter().filter(|event| !is_found(event)).collect();
+        let missed = self.queue_what_is_unknown(job, &under, &not_found).await?;
+        if pass == Pass::Around {
+            self.extend_series(&under, &page.items, work).await?;
+            self.change_roster(&under, |roster| roster.saw(job.run(), page.items.iter().map(seen))).await?;
+        }
+        // What counts is what was changed, where that can be told; otherwise what is there and tells its version.
+        let versioned = page.items.iter().filter(|event| event.updated_at.is_some()).count() as u64;
+        let counted = if pass == first_pass { (versioned, missed.min(versioned)) } else { (0, 0) };
         let next = match (page.next, pass) {
             (Some(token), _) => place(&calendars, Some(pass), Some(token)),
             (None, Pass::Changed) => place(&calendars, Some(Pass::Around), None),
-            (None, Pass::Around) => place(further, None, None),
+            (None, _) => place(&calendars, Some(Pass::Missing), None),
         };
-        let facts = (listed, missed, pass, calendar.clone());
-        if next.calendars.as_ref().is_some_and(Vec::is_empty) {
-            let went_on = self.go_on_with_waiting(job, grant, span, work, (counted, (listed, missed))).await?;
-            return Ok(told(went_on, &facts));
-        }
+        let decision = told(Decision::done("reconcile: a page of events"), (listed, missed), pass, calendar);
+        self.go_on_with_reconcile(job, span, next, (counted, (listed, missed)), decision, work).await
+    }
+
+    /// Leaves what is left to a job of its own: the calendars, then the decisions that wait.
+    async fn go_on_with_reconcile(
+        &self,
+        job: &Job,
+        span: Span,
+        next: Place,
+        (counted, found): ((u64, u64), (u64, u64)),
+        decision: Decision,
+        work: &Work,
+    ) -> Result<Decision, Failure> {
+        let ports = &self.rules.ports;
+        let next = if next.calendars.as_ref().is_some_and(Vec::is_empty) {
+            if let Some(grant) = job.grant()?.filter(|_| span.closes_the_gap) {
+                self.rules.advance(FUNCTION, &grant, span.to).await?;
+            }
+            let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
+            Place { waiting_after: Some(WaitingPlace::before(since)), ..Place::default() }
+        } else {
+            next
+        };
         let next = Job { listed: job.listed + counted.0, missed: job.missed + counted.1, ..job.next(span, next) };
         send(ports.queue, &next.to_message(FUNCTION)?).await?;
-        let counts = [("listed", listed), (RECOVERED, missed)];
+        let counts = [("listed", found.0), (RECOVERED, found.1)];
         job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, ..Step::default() }).await?;
-        Ok(told(Decision::done("reconcile: a page of events"), &facts).with("from", span.from).with("to", span.to))
+        Ok(decision.with("from", span.from).with("to", span.to))
     }
 
     /// What it missed is fetched when it is back: the watermark stays where it is, and there is one from now on.
@@ -204,7 +242,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     ) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
         if mark.is_none() && span.closes_the_gap {
-            self.rules.advance(grant, span.from).await?;
+            self.rules.advance(FUNCTION, grant, span.from).await?;
         }
         let step = Step { last: true, problem: Some(problem.clone()), ..Step::default() };
         job.note(FUNCTION, ports.links, &ports.clock, step).await?;
@@ -226,7 +264,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             .await?;
         let messages: Vec<OwnMessage> = unknown
             .iter()
-            .map(|event| as_if_notified(event, &format!("{}.{}", version_of(event), job.run())))
+            .map(|event| {
+                as_if_notified(event, &format!("{}.{}.{}", version_of(event, 0).changed_at, job.run(), place_of(event)))
+            })
             .collect();
         futures_util::stream::iter(messages)
             .map(async |message| send(self.rules.ports.queue, &message).await)
@@ -236,16 +276,23 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(unknown.len() as u64)
     }
 
-    /// True if this version of an event, or a later one, was taken in. One that does not tell its version never is.
+    /// True if this version of an event, or a later one, was taken in, or need not be. One that does not tell its version
+    /// never is.
     async fn is_known(&self, event: &Event) -> Result<bool, Failure> {
-        let Some(changed_at) = event.updated_at else { return Ok(false) };
-        let version = Version { sequence: event.sequence.unwrap_or_default(), changed_at: changed_at.as_second() };
+        if event.updated_at.is_none() {
+            return Ok(false);
+        }
+        let version = version_of(event, 0);
         let grant = event.grant_id.clone().unwrap_or_default();
         let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
         if event.is_master() {
             return Ok(self.laid_out(&key).await?.is_some_and(|laid| laid.version >= version));
         }
-        Ok(self.copy(&key).await?.is_some_and(|copy| copy.covers(version)))
+        match self.copy(&key).await? {
+            Some(copy) => Ok(copy.covers(version)),
+            // What was deleted before anything was heard of it, Google lists as cancelled.
+            None => Ok(is_cancelled(event) && event.master_event_id.is_none()),
+        }
     }
 
     /// Lays series out further that were laid out too long ago.
@@ -257,72 +304,69 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(())
     }
 
-    /// Compares what a calendar holds with what it held the night before.
-    async fn queue_what_has_vanished(
-        &self,
-        job: &Job,
-        under: &Under<'_>,
-        events: &[Event],
-        is_last: bool,
-        work: &Work,
-    ) -> Result<u64, Failure> {
-        let ports = &self.rules.ports;
-        let key =
-            LinkKey::new("roster", &sha256_hex(&[under.grant.as_str().as_bytes(), b"/", under.calendar.as_bytes()]));
+    /// Looks at events that were there the night before and are not listed any more: those that are gone go into the queue
+    /// as deleted. Answers how many those are, and whether there are more to look at.
+    async fn queue_what_has_vanished(&self, job: &Job, under: &Under<'_>, work: &Work) -> Result<(u64, bool), Failure> {
         let (from, to) = around(work);
-        loop {
-            let standing = ports.links.get(&key).await?;
-            let revision = standing.as_ref().map(|standing| standing.revision);
-            // One that cannot be read is begun anew: it is only a memory.
-            let mut roster: Roster = standing
-                .and_then(|standing| serde_json::from_value(Value::Object(standing.link.facts)).ok())
-                .unwrap_or_default();
-            let start = |event: &Event| event.when.as_ref().and_then(start_of).map_or(work.sent_at, |start| start);
-            roster.saw(job.run(), events.iter().map(|event| (event.id.clone(), start(event).as_second())));
-            let mut vanished = 0;
-            if is_last {
-                for id in roster.vanished(from, to) {
-                    // Moved out of the span, or really gone?
-                    if self.fetched(under.grant, Some(under.calendar), id, work.deadline).await?.is_none() {
-                        send(ports.queue, &as_if_deleted(under.grant, id, job.run())).await?;
-                        vanished += 1;
-                    }
+        let missing = self.roster(under).await?.0.missing(from, to, MOST_LOOKED_AT);
+        let is_last = missing.len() < MOST_LOOKED_AT;
+        let looked_at: Vec<(String, Option<Event>)> = futures_util::stream::iter(missing)
+            .map(async |id| {
+                let event = self.fetched(under.grant, Some(under.calendar), &id, work.deadline).await?;
+                Ok::<_, Failure>((id, event.filter(|event| !is_cancelled(event))))
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
+        let mut vanished = 0;
+        for (id, event) in &looked_at {
+            match event {
+                None => {
+                    send(self.rules.ports.queue, &as_if_deleted(under, id, job.run())).await?;
+                    vanished += 1;
                 }
+                Some(event) if event.is_master() => {
+                    self.extend_series(under, std::slice::from_ref(event), work).await?
+                }
+                Some(_) => {}
+            }
+        }
+        self.change_roster(under, |roster| {
+            for (id, event) in &looked_at {
+                // One that was moved out of the span is none of this calendar's business here any more.
+                roster.looked_at(id, event.as_ref().is_some_and(Event::is_master));
+            }
+            if is_last {
                 roster.end();
             }
+        })
+        .await?;
+        Ok((vanished, !is_last))
+    }
+
+    async fn roster(&self, under: &Under<'_>) -> Result<(Roster, Option<Revision>), Failure> {
+        let Some(standing) = self.rules.ports.links.get(&under.roster_key()).await? else {
+            return Ok((Roster::default(), None));
+        };
+        // One that cannot be read is begun anew: it is only a memory.
+        let roster = serde_json::from_value(Value::Object(standing.link.facts)).unwrap_or_default();
+        Ok((roster, Some(standing.revision)))
+    }
+
+    async fn change_roster(&self, under: &Under<'_>, change: impl Fn(&mut Roster)) -> Result<(), Failure> {
+        loop {
+            let (mut roster, revision) = self.roster(under).await?;
+            change(&mut roster);
             let Ok(Value::Object(facts)) = serde_json::to_value(&roster) else {
                 return Err(Failure::permanent("link.broken", "the roster of a calendar cannot be written"));
             };
-            let link =
-                Link { key: key.clone(), state: LinkState::Note, version: Version::default(), content: None, facts };
-            if let PutLink::Stored(_) =
-                ports.links.put(&link, revision, ports.clock.now()).await?
-            {
-                return Ok(vanished);
+            let (key, version) = (under.roster_key(), Version::default());
+            let link = Link { key, state: LinkState::Note, version, content: None, facts };
+            let ports = &self.rules.ports;
+            if let PutLink::Stored(_) = ports.links.put(&link, revision, ports.clock.now()).await? {
+                return Ok(());
             }
         }
-    }
-
-    /// The calendars are looked through.
-    async fn go_on_with_waiting(
-        &self,
-        job: &Job,
-        grant: &GrantId,
-        span: Span,
-        work: &Work,
-        (counted, found): ((u64, u64), (u64, u64)),
-    ) -> Result<Decision, Failure> {
-        let ports = &self.rules.ports;
-        if span.closes_the_gap {
-            self.rules.advance(grant, span.to).await?;
-        }
-        let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let place = Place { waiting_after: Some(WaitingPlace::before(since)), ..Place::default() };
-        let next = Job { listed: job.listed + counted.0, missed: job.missed + counted.1, ..job.next(span, place) };
-        send(ports.queue, &next.to_message(FUNCTION)?).await?;
-        let counts = [("listed", found.0), (RECOVERED, found.1)];
-        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, ..Step::default() }).await?;
-        Ok(Decision::done("reconcile: the last page of events").with("from", span.from).with("to", span.to))
     }
 
     /// Looks the addresses of waiting decisions up again; a meeting with somebody known in it by now goes into the queue.
@@ -337,7 +381,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let clients = (ports.decisions, ports.queue, &self.lookup);
         let looked = look_again(FUNCTION, grant, after, clients, work, |waiting| {
             let object = json!({ "object": "event", "id": waiting.object, "grant_id": grant.as_str() });
-            let (version, group) = (format!("contact.{}", job.run()), GroupId::of("event", &waiting.object));
+            let version = format!("contact.{}.{}", job.run(), grant.as_str());
+            let group = GroupId::of("event", &waiting.object);
             AsIfNotified { function: FUNCTION, trigger: "event.updated.transformed", version, object, group }
                 .to_message()
         })
@@ -362,25 +407,43 @@ fn around(work: &Work) -> (i64, i64) {
     (now - AROUND, now + AROUND)
 }
 
-fn told(decision: Decision, (listed, missed, pass, calendar): &(u64, u64, Pass, String)) -> Decision {
+fn told(decision: Decision, (listed, missed): (u64, u64), pass: Pass, calendar: &str) -> Decision {
     let pass = match pass {
         Pass::Changed => "changed",
         Pass::Around => "around now",
+        Pass::Missing => "not listed any more",
     };
-    decision.with("listed", *listed).with("missed", *missed).with("pass", pass).with("calendar", calendar.clone())
+    decision.with("listed", listed).with("missed", missed).with("pass", pass).with("calendar", calendar)
+}
+
+fn is_cancelled(event: &Event) -> bool {
+    matches!(event.status.as_deref(), Some("cancelled" | "canceled"))
+}
+
+/// What the roster keeps of an event.
+fn seen(event: &Event) -> (String, Option<i64>) {
+    let start = event.when.as_ref().and_then(start_of).filter(|_| !event.is_master());
+    (event.id.clone(), start.map(Timestamp::as_second))
 }
 
 /// A deletion as if Nylas had notified of it.
-fn as_if_deleted(grant: &GrantId, id: &str, run: &str) -> OwnMessage {
-    let object = json!({ "object": "event", "id": id, "grant_id": grant.as_str() });
-    let (version, group) = (format!("deleted.{run}"), GroupId::of("event", id));
+fn as_if_deleted(under: &Under<'_>, id: &str, run: &str) -> OwnMessage {
+    let (grant, calendar) = (under.grant.as_str(), under.calendar);
+    let object = json!({ "object": "event", "id": id, "grant_id": grant, "calendar_id": calendar });
+    let (version, group) = (format!("deleted.{run}.{grant}.{calendar}"), GroupId::of("event", id));
     AsIfNotified { function: FUNCTION, trigger: "event.deleted", version, object, group }.to_message()
 }
 
+impl Under<'_> {
+    fn roster_key(&self) -> LinkKey {
+        LinkKey::new("roster", &sha256_hex(&[self.grant.as_str().as_bytes(), b"/", self.calendar.as_bytes()]))
+    }
+}
+
 impl<P: Ports> crate::process::CalendarSync<'_, P> {
-    /// Moves an account's watermark, in Unix seconds.
-    pub(crate) async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {
+    /// Moves a function's watermark of an account, in Unix seconds.
+    pub(crate) async fn advance(&self, function: &str, grant: &GrantId, to: i64) -> Result<(), Failure> {
         let Ok(to) = Timestamp::from_second(to) else { return Ok(()) };
-        advance_watermark(self.ports.links, FUNCTION, grant, to, self.ports.clock.now()).await.map_err(Failure::from)
+        advance_watermark(self.ports.links, function, grant, to, self.ports.clock.now()).await.map_err(Failure::from)
     }
 }

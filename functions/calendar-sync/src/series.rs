@@ -4,17 +4,17 @@
 //! (<https://developer.nylas.com/docs/v3/calendar/recurring-events/>). So the rule of the master (RFC 5545) is followed
 //! here, and every occurrence becomes a meeting of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rrule::{RRule, RRuleSet, Tz, Unvalidated};
+use rrule::{RRule, RRuleError, RRuleSet, Tz, Unvalidated, ValidationError};
 use shared::nylas::event::{Event, When};
 
 /// The most occurrences that one look at a series answers. Two years of a daily meeting are fewer.
-pub const MOST_OCCURRENCES: u16 = 800;
+const MOST_OCCURRENCES: u16 = 800;
 
 /// Occurrences that begin in here count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum SeriesError {
 /// If the master has no beginning or a rule that cannot be read.
 pub fn occurrences(master: &Event, window: Window) -> Result<Laid, SeriesError> {
     let when = master.when.as_ref().ok_or_else(|| SeriesError::Undated(master.id.clone()))?;
-    // A zone that nobody knows is read as UTC: at worst an hour off for half of the year, where an error would lose all.
+    // A zone that nobody knows is read as UTC: hours off at worst, where an error would lose all.
     let zone = match when {
         When::Span { time_zone: Some(name), .. } => zone_named(name).unwrap_or(Tz::UTC),
         _ => Tz::UTC,
@@ -78,6 +78,7 @@ pub fn occurrences(master: &Event, window: Window) -> Result<Laid, SeriesError> 
 
     let mut set = RRuleSet::new(start);
     let mut excluded = Excluded::default();
+    let mut ended = false;
     for line in master.recurrence.iter().flatten() {
         let line: String = line.chars().filter(|character| !character.is_whitespace()).collect();
         let unreadable = |reason: String| SeriesError::Rule { master: master.id.clone(), rule: line.clone(), reason };
@@ -85,7 +86,12 @@ pub fn occurrences(master: &Event, window: Window) -> Result<Laid, SeriesError> 
             Line::Rule(text) => {
                 let rule = RRule::<Unvalidated>::from_str(&until_in_utc(text, zone))
                     .map_err(|error| unreadable(error.to_string()))?;
-                set = set.rrule(rule.validate(start).map_err(|error| unreadable(error.to_string()))?);
+                match rule.validate(start) {
+                    Ok(rule) => set = set.rrule(rule),
+                    // It ended before it began: nothing is left of it.
+                    Err(RRuleError::ValidationError(ValidationError::UntilBeforeStart { .. })) => ended = true,
+                    Err(error) => return Err(unreadable(error.to_string())),
+                }
             }
             Line::Excluded { dates, zone_name } => {
                 let zone = zone_name.and_then(zone_named).unwrap_or(zone);
@@ -108,9 +114,13 @@ pub fn occurrences(master: &Event, window: Window) -> Result<Laid, SeriesError> 
         }
     }
 
+    if ended {
+        return Ok(Laid { occurrences: Vec::new(), more: false });
+    }
     let bounds = (in_zone(window.from, Tz::UTC), in_zone(window.to, Tz::UTC));
     let (Some(from), Some(to)) = bounds else { return Ok(Laid { occurrences: Vec::new(), more: false }) };
     let found = set.after(from).before(to).all(MOST_OCCURRENCES);
+    excluded.settle(&found.dates);
     let occurrences = found
         .dates
         .iter()
@@ -150,6 +160,22 @@ pub fn events_of(master: &Event, laid: &Laid, started: impl Fn(&str) -> Option<T
         }
     };
     laid.occurrences.iter().filter(|occurrence| !changed.contains(&occurrence.original_start)).map(event).collect()
+}
+
+/// True if the time zone of this name is known.
+#[must_use]
+pub fn is_known_zone(name: &str) -> bool {
+    zone_named(name).is_some()
+}
+
+/// The series in a time zone.
+#[must_use]
+pub fn with_zone(master: Event, zone: Option<String>) -> Event {
+    let when = match master.when {
+        Some(When::Span { start, end, .. }) => Some(When::Span { start, end, time_zone: zone }),
+        other => other,
+    };
+    Event { when, ..master }
 }
 
 /// When an event begins, whole days at midnight, UTC.
@@ -281,6 +307,8 @@ impl Moment {
 struct Excluded {
     instants: BTreeSet<i64>,
     days: BTreeSet<NaiveDate>,
+    /// Midnights among the instants, which may stand for their days.
+    midnights: BTreeMap<i64, NaiveDate>,
 }
 
 impl Excluded {
@@ -289,7 +317,7 @@ impl Excluded {
             Moment::At(at) => {
                 // Some calendars write the day that is left out as its midnight, whatever the time of the meeting.
                 if at.time() == NaiveTime::MIN {
-                    self.days.insert(at.date_naive());
+                    self.midnights.insert(at.timestamp(), at.date_naive());
                 }
                 self.instants.insert(at.timestamp());
             }
@@ -298,6 +326,12 @@ impl Excluded {
             }
         }
         Some(())
+    }
+
+    /// Takes the midnights at which no occurrence begins for the days that they stand for.
+    fn settle(&mut self, starts: &[DateTime<Tz>]) {
+        let begins = |instant: &i64| starts.iter().any(|start| start.timestamp() == *instant);
+        self.days.extend(self.midnights.iter().filter(|(instant, _)| !begins(instant)).map(|(_, day)| *day));
     }
 
     fn has(&self, start: &DateTime<Tz>) -> bool {

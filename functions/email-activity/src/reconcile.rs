@@ -106,8 +106,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let listed = page.items.len() as u64;
         let unseen: Vec<MessageId> = futures_util::stream::iter(page.items)
             .map(async |mail| {
-                let known =
-                    ports.decisions.is_known(FUNCTION, grant.as_str(), &mail.id).await?;
+                let known = ports.decisions.is_known(FUNCTION, grant.as_str(), &mail.id).await?;
                 Ok::<_, Failure>((!known).then_some(mail))
             })
             .buffer_unordered(SIDE_BY_SIDE)

@@ -87,6 +87,9 @@ pub struct Calendar {
     /// True if its user cannot change it: holidays, birthdays, somebody else's that is shared for looking.
     #[serde(default)]
     pub read_only: Option<bool>,
+    /// Its time zone, by its name in the IANA database.
+    #[serde(default)]
+    pub timezone: Option<String>,
 }
 
 /// Somebody who is invited.

@@ -7,3 +7,4 @@ pub mod message;
 mod time;
 
 pub use client::{EventFilter, FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
+pub use time::optional as optional_time;

@@ -15,7 +15,10 @@ pub(super) fn timestamp(value: &Value) -> Option<Timestamp> {
 }
 
 /// For serde: a time that may be missing, null or odd.
-pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+///
+/// # Errors
+/// If the value is no JSON.
+pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     Ok(timestamp(&Value::deserialize(deserializer)?))
 }
 
