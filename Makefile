@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send never-log labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile never-log labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,17 @@ send: ## Sign a sample with the stack's secret and post it: EVENT=<file> [STACK=
 	@if [ -z "$(EVENT)" ]; then echo "name a sample: make send EVENT=events/email-activity/inbound-known-contact.json" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) send "$(EVENT)" $(if $(STACK),--aws "$(STACK)")
+
+backfill: ## Bring an account's events to the CRM: GRANT=<grant> [CALENDAR=<id>] [DAYS=90] [START=] [END=] [RUN=] [STACK=<stack in AWS>]
+	@if [ -z "$(GRANT)" ]; then echo "name an account: make backfill GRANT=<its Nylas grant>" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") backfill --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
+	  $(if $(DAYS),--days "$(DAYS)") $(if $(START),--start "$(START)") $(if $(END),--end "$(END)") $(if $(RUN),--run "$(RUN)")
+
+reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|calendars] [FROM=] [TO=] [RUN=] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
+	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 mod calendars;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
+#[path = "end_to_end/operator.rs"]
+mod operator;
 
 /// Stands in every personal field of this suite's mails and may stand in no log line.
 const CANARY: &str = "canary4f9a";

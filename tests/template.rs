@@ -315,6 +315,38 @@ fn ingress_may_put_messages_and_bodies_and_read_its_secrets_and_nothing_else() {
 }
 
 #[test]
+fn the_operator_may_start_jobs_and_read_of_the_links_only_how_far_runs_have_come() {
+    let template = Template::read();
+    let operator = "OperatorFunction";
+    assert_eq!(template.properties(operator)["Timeout"], 300);
+    for queue in ["EmailActivityQueue.Arn", "CalendarSyncQueue.Arn"] {
+        assert!(template.may(operator, "sqs:SendMessage", queue), "{queue}");
+    }
+    let statements = template.statements_of(operator);
+    let reads: Vec<&&Value> =
+        statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
+    let [read] = reads.as_slice() else { panic!("one statement is about tables") };
+    assert_eq!(read["Action"], "dynamodb:GetItem");
+    assert_eq!(read["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }));
+    // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
+    let key = shared::engine::progress::run_key("calendar-sync", "r");
+    let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["run#*"] } });
+    assert_eq!(read["Condition"], condition);
+    assert!(key.as_str().starts_with("run#"));
+    let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
+    actions.sort_by_key(Value::to_string);
+    let expected = [
+        "dynamodb:GetItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "sqs:SendMessage",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
+    assert_eq!(actions, expected);
+}
+
+#[test]
 fn a_consumer_may_receive_delete_and_postpone_its_messages_and_set_dead_letters_aside() {
     let template = Template::read();
     for (function, properties) in template.functions() {
@@ -602,6 +634,7 @@ fn outputs_have_the_names_of_the_design() {
         "WebhookIngressFunctionName",
         "EmailActivityFunctionName",
         "CalendarSyncFunctionName",
+        "OperatorFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
         assert!(outputs.contains_key(&output), "{output} is missing");

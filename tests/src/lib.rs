@@ -3,6 +3,7 @@
 
 pub mod demo;
 pub mod local_engine;
+pub mod operate;
 pub mod samples;
 pub mod stack_view;
 pub mod stand_ins;

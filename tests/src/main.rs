@@ -1,4 +1,5 @@
-//! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send` and `make never-log`.
+//! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill` and
+//! `make reconcile`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -7,6 +8,7 @@ use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
+use sandbox::operate::{self, OperateError, Operation};
 use sandbox::samples::{self, Sample};
 use sandbox::stack_view::StackView;
 use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
@@ -59,6 +61,15 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Gives the operator a command and watches what it started.
+    Operate {
+        /// What it is to do.
+        #[command(subcommand)]
+        operation: Operation,
+        /// The operator of this stack in AWS, with the credentials of your shell, instead of the local one's.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
     /// Runs the world in the foreground; used by `up`.
     #[command(hide = true)]
     Serve,
@@ -68,6 +79,8 @@ enum Command {
 enum CommandError {
     #[error(transparent)]
     World(#[from] WorldError),
+    #[error(transparent)]
+    Operate(#[from] OperateError),
     #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
     NothingRuns,
     #[error("it runs already: look at it with `make send`, or end it with `make down`")]
@@ -98,6 +111,7 @@ async fn main() -> ExitCode {
         Command::Down => down(),
         Command::Send { event, aws } => send(event, aws).await,
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
+        Command::Operate { operation, aws } => operate(&operation, aws).await,
         Command::Serve => serve().await,
     };
     match result {
@@ -320,6 +334,17 @@ async fn never_log(path: &Path, aws: Option<String>) -> Result<(), CommandError>
     let entries = if list.len() == 1 { "1 entry holds".to_owned() } else { format!("{} entries hold", list.len()) };
     say(&format!("{entries} for {} within a quarter of a minute", stack.name));
     Ok(())
+}
+
+async fn operate(operation: &Operation, aws: Option<String>) -> Result<(), CommandError> {
+    let tools = Tools::find()?;
+    let (stack, endpoint) = if let Some(name) = aws {
+        (name, None)
+    } else {
+        let running = LeftRunning::load()?.filter(LeftRunning::runs).ok_or(CommandError::NothingRuns)?;
+        (running.stack_name, Some(running.endpoint))
+    };
+    Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, say).await?)
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<u16, CommandError> {

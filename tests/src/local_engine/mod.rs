@@ -9,6 +9,8 @@
 //! - Started with `AUTH=true` it checks signatures and policies. The access key `test` with the secret
 //!   `test` is the account's root and may do anything; a function gets credentials of its role and may
 //!   do what the role allows. A changed policy counts from the next request on.
+//! - It does not know the condition key `dynamodb:LeadingKeys`: a condition `ForAllValues` on it lets everything pass.
+//!   `tests/template.rs` asserts the operator's.
 //! - It hands its own environment to the functions, so it is started with an environment made up from
 //!   scratch: a proxy or a credential of the machine reaches no function.
 //! - It speaks plain HTTP, in which `aws:SecureTransport` is false, so the archive bucket's policy would

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::{EngineError, LocalEngine, Tools};
@@ -140,6 +141,24 @@ impl Tools {
             .into_iter()
             .map(|resource| (resource.logical_resource_id, resource.physical_resource_id))
             .collect())
+    }
+
+    /// Invokes a function of a deployed stack, by its name in the template, and returns what it answers; in AWS if there
+    /// is no `endpoint`. SAM waits for the answer for 60 s, then it invokes the function once more.
+    pub async fn remote_invoke(
+        &self,
+        stack: &str,
+        function: &str,
+        event: &Value,
+        endpoint: Option<&str>,
+    ) -> Result<Value, EngineError> {
+        let mut command = self.sam_command(endpoint);
+        command.args(["remote", "invoke", function, "--stack-name", stack, "--event", &event.to_string()]);
+        let text = run("sam remote invoke", command, |_| {}).await?;
+        serde_json::from_str(&text).map_err(|error| EngineError::UnexpectedAnswer {
+            what: format!("sam remote invoke {function}"),
+            detail: error.to_string(),
+        })
     }
 
     /// The outputs of a deployed stack; in AWS if there is no `endpoint`.

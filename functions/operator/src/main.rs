@@ -1,0 +1,37 @@
+//! The operator function: wires clients and starts the runtime. What it does is told in the library beside it.
+
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::{Invocation, Operator, Settings};
+use serde_json::Value;
+use shared::aws::links::DynamoLinks;
+use shared::aws::sdk_config;
+use shared::aws::worker_queue::JobQueue;
+use shared::configuration::Environment;
+use shared::engine::Deadline;
+use std::time::Duration;
+
+/// The longest that a call to AWS may take.
+const LONGEST_AWS_CALL: Duration = Duration::from_secs(4);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    shared::telemetry::start_logging();
+    let environment = Environment::process();
+    let sdk = sdk_config(LONGEST_AWS_CALL).await;
+    let operator = &Operator {
+        mail_queue: JobQueue::new(&sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
+        calendar_queue: JobQueue::new(&sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
+        links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
+        settings: Settings::from_environment(&environment)?,
+    };
+    run(service_fn(|event: LambdaEvent<Value>| async move {
+        let invocation = Invocation {
+            id: event.context.request_id.clone(),
+            now: Timestamp::now(),
+            deadline: Deadline::at(event.context.deadline()),
+        };
+        Ok::<_, Error>(operator.answer(&event.payload, &invocation).await?)
+    }))
+    .await
+}

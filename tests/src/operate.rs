@@ -1,0 +1,304 @@
+//! Gives the operator a command through `sam remote invoke`, as `make backfill` and `make reconcile` do, and watches the
+//! run for longer than one invocation can.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::local_engine::{EngineError, Tools};
+
+/// The operator's name in the template.
+const OPERATOR: &str = "OperatorFunction";
+
+/// How long the first invocation follows a run, in seconds: soon enough to tell the run's name before patience ends.
+const FIRST_LOOK: u64 = 8;
+
+/// How long every further one does. SAM gives an answer 60 s, then it invokes the function once more.
+const FURTHER_LOOK: u64 = 40;
+
+/// What the operator is to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Operation {
+    /// Brings the events of an account's calendars to the CRM.
+    Backfill(BackfillArguments),
+    /// Looks for what Nylas has not notified of.
+    Reconcile(ReconcileArguments),
+}
+
+/// What a backfill can be told.
+#[derive(Debug, Clone, Args)]
+pub struct BackfillArguments {
+    /// The account.
+    #[arg(long)]
+    grant: String,
+    /// One of its calendars; all that it can write to if there is none.
+    #[arg(long)]
+    calendar: Option<String>,
+    /// How many days it goes back.
+    #[arg(long)]
+    days: Option<i64>,
+    /// From when: a time, a date or Unix seconds.
+    #[arg(long)]
+    start: Option<String>,
+    /// Until when.
+    #[arg(long)]
+    end: Option<String>,
+    /// Starts nothing and shows how far this run has come.
+    #[arg(long)]
+    run: Option<String>,
+}
+
+/// What a reconciliation can be told.
+#[derive(Debug, Clone, Args)]
+pub struct ReconcileArguments {
+    /// The account; all if there is none.
+    #[arg(long)]
+    grant: Option<String>,
+    /// `mail` or `calendars`; both if there is none.
+    #[arg(long)]
+    what: Option<String>,
+    /// From when: a time, a date or Unix seconds.
+    #[arg(long)]
+    from: Option<String>,
+    /// Until when.
+    #[arg(long)]
+    to: Option<String>,
+    /// Starts nothing and shows how far this run has come.
+    #[arg(long)]
+    run: Option<String>,
+}
+
+/// The operator did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// It could not be invoked.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It answered that something is wrong.
+    #[error("{error}{}", example.as_ref().map(|example| format!("\nAn event that is right: {example}")).unwrap_or_default())]
+    Refused {
+        /// What is wrong.
+        error: String,
+        /// An event that is right.
+        example: Option<Value>,
+    },
+    /// It answered in another form.
+    #[error("the operator gave an answer of another release: {0}")]
+    UnknownAnswer(Value),
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq)]
+struct Progress {
+    run: String,
+    ended: bool,
+    rows: Value,
+    again: Map<String, Value>,
+    table: String,
+}
+
+impl Operation {
+    /// The event for the operator.
+    #[must_use]
+    pub fn event(&self) -> Map<String, Value> {
+        let fields = match self {
+            Self::Backfill(arguments) => [
+                ("command", Some(json!("backfill"))),
+                ("grant_id", Some(json!(arguments.grant))),
+                ("calendar_id", arguments.calendar.clone().map(Value::from)),
+                ("days", arguments.days.map(Value::from)),
+                ("start", arguments.start.clone().map(Value::from)),
+                ("end", arguments.end.clone().map(Value::from)),
+                ("run", arguments.run.clone().map(Value::from)),
+            ],
+            Self::Reconcile(arguments) => [
+                ("command", Some(json!("reconcile"))),
+                ("grant_id", arguments.grant.clone().map(Value::from)),
+                ("what", arguments.what.clone().map(Value::from)),
+                ("from", arguments.from.clone().map(Value::from)),
+                ("to", arguments.to.clone().map(Value::from)),
+                ("run", arguments.run.clone().map(Value::from)),
+                ("", None),
+            ],
+        };
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// Gives the command to the operator of a stack, in AWS if there is no `endpoint`, and watches the run until it has ended
+/// or nothing of it changes any more. Lines for people go to `say`.
+///
+/// # Errors
+/// If the operator cannot be invoked or answers that something is wrong.
+pub async fn operate(
+    tools: &Tools,
+    stack: &str,
+    endpoint: Option<&str>,
+    operation: &Operation,
+    mut say: impl FnMut(&str),
+) -> Result<(), OperateError> {
+    let invoke = async |event: Value| tools.remote_invoke(stack, OPERATOR, &event, endpoint).await;
+    let again = watch(operation.event(), invoke, &mut say).await?;
+    if let Some(again) = again {
+        let aws = if endpoint.is_none() { format!(" STACK={stack}") } else { String::new() };
+        say(&format!("or with: {}{aws}", command_line(&again)));
+    }
+    Ok(())
+}
+
+/// Watches what an event starts; answers the event that asks again if the run has not ended.
+async fn watch(
+    mut event: Map<String, Value>,
+    mut invoke: impl AsyncFnMut(Value) -> Result<Value, EngineError>,
+    mut say: impl FnMut(&str),
+) -> Result<Option<Map<String, Value>>, OperateError> {
+    event.insert("wait_seconds".to_owned(), FIRST_LOOK.into());
+    let mut before: Option<Progress> = None;
+    loop {
+        let progress = read(invoke(Value::Object(event)).await?)?;
+        let stands_still = before.as_ref().is_some_and(|before| before.rows == progress.rows);
+        if progress.ended || stands_still {
+            say(&format!("{}\n", progress.run));
+            say(&progress.table);
+            return Ok((!progress.ended).then_some(progress.again));
+        }
+        if before.is_none() {
+            say(&format!("watching {}, which goes on whether it is watched or not", progress.run));
+        }
+        say(&in_a_line(&progress.rows));
+        event = Map::from_iter([("wait_seconds".to_owned(), FURTHER_LOOK.into())]);
+        event.extend(progress.again.clone());
+        before = Some(progress);
+    }
+}
+
+fn read(answer: Value) -> Result<Progress, OperateError> {
+    // `errorMessage` is Lambda's own, of a function that failed.
+    if let Some(error) = answer["error"].as_str().or(answer["errorMessage"].as_str()) {
+        let example = answer.get("example").cloned();
+        return Err(OperateError::Refused { error: error.to_owned(), example });
+    }
+    let progress = (|| {
+        Some(Progress {
+            run: answer["run"].as_str()?.to_owned(),
+            ended: answer["ended"].as_bool()?,
+            rows: answer["rows"].clone(),
+            again: answer["again"].as_object()?.clone(),
+            table: answer["table"].as_str()?.to_owned(),
+        })
+    })();
+    progress.ok_or(OperateError::UnknownAnswer(answer))
+}
+
+/// The `make` command that gives an event.
+fn command_line(event: &Map<String, Value>) -> String {
+    let text = |name: &str| event.get(name).and_then(Value::as_str);
+    let mut line = format!("make {}", text("command").unwrap_or_default());
+    for (variable, field) in [("GRANT", "grant_id"), ("WHAT", "what"), ("RUN", "run")] {
+        if let Some(value) = text(field) {
+            line = format!("{line} {variable}={value}");
+        }
+    }
+    line
+}
+
+fn in_a_line(rows: &Value) -> String {
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    let ended = rows.iter().filter(|row| row["state"] == "ended").count();
+    let jobs: u64 = rows.iter().filter_map(|row| row["jobs"].as_u64()).sum();
+    format!("  jobs done: {jobs}; parts ended: {ended} of {}", rows.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(subcommand)]
+        operation: Operation,
+    }
+
+    fn event(words: &[&str]) -> Value {
+        let line = CommandLine::try_parse_from([&["operate"], words].concat()).expect("a command line");
+        Value::Object(line.operation.event())
+    }
+
+    #[test]
+    fn command_line_becomes_an_event_of_what_was_given_and_no_more() {
+        assert_eq!(
+            event(&["backfill", "--grant", "g", "--days", "30"]),
+            json!({ "command": "backfill", "grant_id": "g", "days": 30 })
+        );
+        assert_eq!(
+            event(&["backfill", "--grant", "g", "--calendar", "c", "--start", "2026-03-01", "--end", "1772359200"]),
+            json!({
+                "command": "backfill", "grant_id": "g", "calendar_id": "c", "start": "2026-03-01",
+                "end": "1772359200",
+            })
+        );
+        assert_eq!(event(&["reconcile"]), json!({ "command": "reconcile" }));
+        assert_eq!(
+            event(&["reconcile", "--grant", "g", "--what", "mail", "--from", "2026-03-01", "--to", "2026-03-02"]),
+            json!({
+                "command": "reconcile", "grant_id": "g", "what": "mail", "from": "2026-03-01", "to": "2026-03-02",
+            })
+        );
+    }
+
+    fn at(jobs: u64, ended: bool) -> Value {
+        let state = if ended { "ended" } else { "under way" };
+        json!({
+            "command": "backfill", "run": "r", "ended": ended, "rows": [{ "state": state, "jobs": jobs }],
+            "again": { "command": "backfill", "grant_id": "g", "run": "r" }, "table": format!("table of {jobs}"),
+        })
+    }
+
+    async fn watched(answers: Vec<Value>) -> (Vec<Value>, Vec<String>, Option<Map<String, Value>>) {
+        let (mut asked, mut said, mut answers) = (Vec::new(), Vec::new(), answers.into_iter());
+        let event = Map::from_iter([("command".to_owned(), json!("backfill")), ("days".to_owned(), json!(7))]);
+        let invoke = async |event: Value| {
+            asked.push(event);
+            Ok(answers.next().expect("an answer that is expected"))
+        };
+        let again = watch(event, invoke, |line| said.push(line.to_owned())).await.expect("watched");
+        assert_eq!(answers.next(), None);
+        (asked, said, again)
+    }
+
+    #[tokio::test]
+    async fn run_is_started_once_and_then_watched_by_its_name_to_its_end() {
+        let (asked, said, again) = watched(vec![at(1, false), at(2, false), at(3, true)]).await;
+        let further = json!({ "command": "backfill", "grant_id": "g", "run": "r", "wait_seconds": FURTHER_LOOK });
+        let first = json!({ "command": "backfill", "days": 7, "wait_seconds": FIRST_LOOK });
+        assert_eq!(asked, [first, further.clone(), further]);
+        assert_eq!(said[1..3], ["  jobs done: 1; parts ended: 0 of 1", "  jobs done: 2; parts ended: 0 of 1"]);
+        assert_eq!(said.last().map(String::as_str), Some("table of 3"));
+        assert_eq!(again, None);
+    }
+
+    #[tokio::test]
+    async fn run_that_stands_still_is_watched_no_longer_and_can_be_asked_for_again() {
+        let (asked, said, again) = watched(vec![at(1, false), at(2, false), at(2, false)]).await;
+        assert_eq!(asked.len(), 3);
+        assert_eq!(said.last().map(String::as_str), Some("table of 2"));
+        assert_eq!(again.map(|again| command_line(&again)).as_deref(), Some("make backfill GRANT=g RUN=r"));
+    }
+
+    #[test]
+    fn answer_is_progress_or_an_error_that_can_be_shown() {
+        let again = json!({ "command": "backfill", "grant_id": "g", "run": "r" });
+        let progress = json!({
+            "command": "backfill", "run": "r", "ended": false, "rows": [], "again": again, "table": "a table",
+        });
+        let progress = read(progress).expect("progress");
+        assert_eq!((progress.run.as_str(), progress.ended, progress.table.as_str()), ("r", false, "a table"));
+        assert_eq!(command_line(&progress.again), "make backfill GRANT=g RUN=r");
+        let refused =
+            read(json!({ "error": "`days` is 0", "example": { "command": "backfill" } })).expect_err("refused");
+        assert_eq!(refused.to_string(), "`days` is 0\nAn event that is right: {\"command\":\"backfill\"}");
+        let failed = read(json!({ "errorType": "OperateError", "errorMessage": "the queue" })).expect_err("failed");
+        assert_eq!(failed.to_string(), "the queue");
+        assert!(matches!(read(json!({})), Err(OperateError::UnknownAnswer(_))));
+    }
+}
