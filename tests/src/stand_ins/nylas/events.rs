@@ -17,6 +17,8 @@ const CALENDARS_LIMIT: (usize, usize) = (50, 200);
 
 const DAY: i64 = 24 * 60 * 60;
 
+const MONTH: i64 = 31 * DAY;
+
 /// The longest span that iCloud lists, in seconds: six months.
 const ICLOUD_SPAN: i64 = 184 * DAY;
 
@@ -81,6 +83,7 @@ pub(super) async fn list(
         "title",
         "busy",
         "select",
+        "expand_recurring",
     ];
     let filters = ["start", "end", "updated_after", "updated_before", "master_event_id", "title", "busy"];
     let asked = Asked::check(query, &known)?;
@@ -97,8 +100,14 @@ pub(super) async fn list(
     if grant.provider == "icloud" && start.zip(end).is_none_or(|(start, end)| end - start > ICLOUD_SPAN) {
         return Err(ApiError::invalid("iCloud takes a span of no more than six months"));
     }
+    // Without a span the next month is meant (Nylas API reference, `start` and `end`).
+    let now = jiff::Timestamp::now().as_second();
+    let by_uid = asked.text("ical_uid").is_some();
+    let (start, end) = if by_uid { (start, end) } else { (start.or(Some(now)), end.or(Some(now + MONTH))) };
     let (after, before) = (asked.number("updated_after")?, asked.number("updated_before")?);
     let show_cancelled = asked.text("show_cancelled") == Some("true");
+    // The original makes occurrences of masters unless it is told not to.
+    let expands = asked.text("expand_recurring") != Some("false");
     let mut found: Vec<Value> = grant
         .events
         .iter()
@@ -108,7 +117,7 @@ pub(super) async fn list(
             let is = |name: &str, key: &str| asked.text(name).is_none_or(|wanted| event[key] == wanted);
             is_in(event, calendar, &grant)
                 && (show_cancelled || event["status"] != "cancelled")
-                && start.is_none_or(|start| span.is_some_and(|(_, ends)| ends > start))
+                && start.is_none_or(|start| is_master(event) || span.is_some_and(|(_, ends)| ends > start))
                 && end.is_none_or(|end| span.is_some_and(|(begins, _)| begins < end))
                 && after.is_none_or(|after| changed > after)
                 && before.is_none_or(|before| changed < before)
@@ -116,7 +125,7 @@ pub(super) async fn list(
                 && is("ical_uid", "ical_uid")
                 && is("title", "title")
         })
-        .cloned()
+        .map(|event| if expands { first_occurrence_of(event) } else { event.clone() })
         .collect();
     found.sort_by_key(|event| span_of(&event["when"]).map(|(begins, _)| begins));
     let (page, cursor) = asked.page(found, EVENTS_LIMIT, api.largest_page)?;
@@ -135,6 +144,22 @@ pub(super) async fn find(
     let event = grant.events.iter().find(|event| event["id"] == id.as_str() && is_in(event, calendar, &grant));
     let shown = asked.show(event.ok_or_else(ApiError::not_found)?)?;
     Ok(api.success(Map::from_iter([("data".to_owned(), shown)])))
+}
+
+/// A series goes on for as long as its rule says, which is not followed here: it lies in every span after its beginning.
+fn is_master(event: &Value) -> bool {
+    event["recurrence"].as_array().is_some_and(|rules| !rules.is_empty())
+}
+
+fn first_occurrence_of(event: &Value) -> Value {
+    let mut event = event.clone();
+    if is_master(&event) {
+        let master = event["id"].clone();
+        event["id"] = format!("{}-first", master.as_str().unwrap_or_default()).into();
+        event["master_event_id"] = master;
+        event["recurrence"] = Value::Null;
+    }
+    event
 }
 
 fn calendar_of<'a>(asked: &'a Asked, grant: &Grant) -> std::result::Result<&'a str, ApiError> {
@@ -205,7 +230,10 @@ mod tests {
     }
 
     async fn ids(nylas: &Nylas, query: &str) -> Vec<String> {
-        let (status, body) = get_json(nylas, &format!("/v3/grants/g/events?{query}")).await;
+        // From the beginning of time, unless a test says otherwise.
+        let has_its_own = ["start=", "ical_uid="].iter().any(|filter| query.contains(filter));
+        let span = if has_its_own { "" } else { "&start=0&end=4000000000" };
+        let (status, body) = get_json(nylas, &format!("/v3/grants/g/events?{query}{span}")).await;
         assert_eq!(status, 200, "{query}: {body}");
         body["data"]
             .as_array()
@@ -222,7 +250,11 @@ mod tests {
         assert_eq!(ids(&nylas, "calendar_id=ines.duarte@northwind.example&show_cancelled=true").await.len(), 4);
         assert_eq!(ids(&nylas, "calendar_id=team").await, ["e5"]);
         assert_eq!(ids(&nylas, "calendar_id=primary&start=3000&end=80000").await, ["e2"]);
-        assert_eq!(ids(&nylas, "calendar_id=primary&start=200000").await, ["e4"], "the last day belongs to it");
+        assert_eq!(
+            ids(&nylas, "calendar_id=primary&start=200000&end=300000").await,
+            ["e4"],
+            "the last day belongs to it"
+        );
         assert_eq!(ids(&nylas, "calendar_id=primary&updated_after=4000").await, ["e2", "e4"]);
         assert_eq!(ids(&nylas, "calendar_id=primary&master_event_id=m").await, ["e2"]);
         assert_eq!(ids(&nylas, "calendar_id=primary&ical_uid=u").await, ["e2"]);
@@ -242,9 +274,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn next_month_is_meant_without_a_span_and_masters_are_expanded_unless_told_otherwise() {
+        let nylas = nylas();
+        let now = jiff::Timestamp::now().as_second();
+        for (id, start) in [("past", now - DAY), ("soon", now + DAY), ("far", now + 60 * DAY)] {
+            nylas.put_event("g", event(id, start, json!({"calendar_id": "spans"}))).expect("connected");
+        }
+        let (_, body) = get_json(&nylas, "/v3/grants/g/events?calendar_id=spans").await;
+        assert_eq!(body["data"][0]["id"], "soon");
+        assert_eq!(body["data"].as_array().map(Vec::len), Some(1));
+        let series = json!({"calendar_id": "series", "recurrence": ["RRULE:FREQ=WEEKLY"]});
+        nylas.put_event("g", event("m", 1000, series)).expect("connected");
+        assert_eq!(ids(&nylas, "calendar_id=series").await, ["m-first"]);
+        assert_eq!(ids(&nylas, "calendar_id=series&expand_recurring=false").await, ["m"]);
+    }
+
+    #[tokio::test]
     async fn list_is_paged_by_its_cursor() {
         let nylas = nylas();
-        let (_, first) = get_json(&nylas, "/v3/grants/g/events?calendar_id=primary&limit=2").await;
+        let (_, first) =
+            get_json(&nylas, "/v3/grants/g/events?calendar_id=primary&limit=2&start=0&end=4000000000").await;
         let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
         assert_eq!(ids(&nylas, &format!("calendar_id=primary&limit=2&page_token={cursor}")).await, ["e4"]);
     }
