@@ -189,30 +189,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if let Some(next) = next {
             self.go_on_with_backfill(next, &run).await?;
         }
-        let pages = u64::from(left == 0);
-        let events = written + skipped + set_aside;
         let counts = [
-            ("pages", pages),
-            ("events", events),
+            ("pages", u64::from(left == 0)),
+            ("events", written + skipped + set_aside),
             ("written", written),
             ("skipped", skipped),
             ("set aside", set_aside),
         ];
-        let progress =
-            self.note(&job, &run, &Step { number: job.step, counts: &counts, last, ..Step::default() }).await?;
-        let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
-        // Google's calendars are named by addresses, which no log may hold: the grant and the run tell enough.
-        tracing::info!(
-            grant = job.grant_id,
-            run,
-            pages = so_far("pages"),
-            events = so_far("events"),
-            written = so_far("written"),
-            skipped = so_far("skipped"),
-            set_aside = so_far("set aside"),
-            ended = last,
-            "backfill"
-        );
+        self.note_and_tell(&job, &run, &Step { number: job.step, counts: &counts, last, ..Step::default() }).await?;
         Ok(Decision::done("backfill: a page of events")
             .with("run", run)
             .with("listed", listed)
@@ -251,6 +235,25 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn go_on_with_backfill(&self, next: Job, run: &str) -> Result<(), Failure> {
         let next = Job { step: next.step + 1, ..next };
         send(self.rules.ports.queue, &job_message(FUNCTION, GroupId::of("backfill", run), &next)?).await
+    }
+
+    /// Notes what a page came to, and logs how far the run has come.
+    async fn note_and_tell(&self, job: &Job, run: &str, step: &Step<'_>) -> Result<(), Failure> {
+        let progress = self.note(job, run, step).await?;
+        let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
+        // Google's calendars are named by addresses, which no log may hold: the grant and the run tell enough.
+        tracing::info!(
+            grant = job.grant_id,
+            run,
+            pages = so_far("pages"),
+            events = so_far("events"),
+            written = so_far("written"),
+            skipped = so_far("skipped"),
+            set_aside = so_far("set aside"),
+            ended = step.last,
+            "backfill"
+        );
+        Ok(())
     }
 
     async fn note(&self, job: &Job, run: &str, step: &Step<'_>) -> Result<Progress, Failure> {

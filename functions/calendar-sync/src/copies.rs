@@ -74,10 +74,10 @@ pub enum CopyState {
 }
 
 impl Copy {
-    /// True if it is known in this version or a later one. One that was removed and is listed again is not.
+    /// True if it is known in this version or a later one. One that was removed or lost and is listed again is not.
     #[must_use]
     pub fn covers(&self, version: Version) -> bool {
-        matches!(&self.state, CopyState::Live { version: known, .. } if *known >= version)
+        !self.lost && matches!(&self.state, CopyState::Live { version: known, .. } if *known >= version)
     }
 
     /// The digest of what it says; none once it is gone, or if the CRM is not to have it.

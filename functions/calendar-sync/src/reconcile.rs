@@ -326,7 +326,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                     vanished += 1;
                 }
                 Some(event) if event.is_master() => {
-                    self.extend_series(under, std::slice::from_ref(event), work).await?
+                    self.extend_series(under, std::slice::from_ref(event), work).await?;
                 }
                 Some(_) => {}
             }
