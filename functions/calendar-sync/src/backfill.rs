@@ -319,10 +319,15 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 }
 
-/// Where an event lies, for ids of our own: on Google one id stands for the same event in many accounts and calendars.
+/// Where an event lies, for ids of our own.
 pub(crate) fn place_of(event: &Event) -> String {
-    let (grant, calendar) = (event.grant_id.as_deref(), event.calendar_id.as_deref());
-    let mut place = sha256_hex(&[grant.unwrap_or_default().as_bytes(), b"/", calendar.unwrap_or_default().as_bytes()]);
+    place(event.grant_id.as_deref().unwrap_or_default(), event.calendar_id.as_deref().unwrap_or_default())
+}
+
+/// A calendar of an account, for ids of our own: on Google one id stands for the same event in many of them. A digest,
+/// because logs hold these ids, and Google's calendars are named by addresses.
+pub(crate) fn place(grant: &str, calendar: &str) -> String {
+    let mut place = sha256_hex(&[grant.as_bytes(), b"/", calendar.as_bytes()]);
     place.truncate(12);
     place
 }

@@ -164,7 +164,7 @@ impl Copies {
         match judged {
             // It was removed from one calendar and is still in another.
             News::Newer if is_left_elsewhere(known, &news) => {
-                known.calendars.retain(|calendar| !news.calendars.contains(calendar));
+                known.calendars = left_of(&known.calendars, &news.calendars);
             }
             News::Newer => {
                 let was_live = matches!(known.state, CopyState::Live { .. });
@@ -274,19 +274,34 @@ impl Copies {
     }
 }
 
+/// The name that stands for an account's main calendar, whatever its id is.
+const PRIMARY: &str = "primary";
+
+/// The calendars that are left of those of a copy once it is removed from others.
+fn left_of(calendars: &BTreeSet<String>, removed_from: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_another_name = |calendar: &String| {
+        let (main, other) = (calendar == PRIMARY, |removed: &String| removed == PRIMARY);
+        main && removed_from.iter().any(|removed| !calendars.contains(removed))
+            || removed_from.iter().any(other) && calendars.len() == 1
+    };
+    let is_left = |calendar: &&String| !removed_from.contains(*calendar) && !is_another_name(calendar);
+    calendars.iter().filter(is_left).cloned().collect()
+}
+
 /// True if news of a removal leaves the copy in another calendar of its account.
 fn is_left_elsewhere(known: &Copy, news: &Copy) -> bool {
     let both = (&known.state, &news.state);
     matches!(both, (CopyState::Live { .. }, CopyState::Gone { .. }))
         && !news.calendars.is_empty()
-        && !known.calendars.is_subset(&news.calendars)
+        && !left_of(&known.calendars, &news.calendars).is_empty()
 }
 
 /// Versions count within one calendar alone, and a deletion has no version but its time.
 fn judge(known: &Copy, news: &Copy, seen_at: Option<i64>) -> News {
     use CopyState::{Gone, Live};
-    let lies_elsewhere =
-        !known.calendars.is_empty() && !news.calendars.is_empty() && known.calendars.is_disjoint(&news.calendars);
+    let lies_elsewhere = !known.calendars.is_empty()
+        && !news.calendars.is_empty()
+        && left_of(&known.calendars, &news.calendars) == known.calendars;
     match (&known.state, &news.state) {
         (Live { version: known, content: known_content, .. }, Live { version, content, .. }) => {
             match version.cmp(known) {
@@ -569,6 +584,16 @@ mod tests {
         assert!(copies.winner().is_some(), "it is still in one's own");
         assert_eq!(copies.take_in(gone(0, 200), None), News::Newer, "one calendar is left, so it needs no name");
         assert_eq!(copies.winner(), None);
+    }
+
+    #[test]
+    fn main_calendar_is_the_same_under_its_name_and_its_id() {
+        for (known, removed) in [("primary", "a@x.example"), ("a@x.example", "primary")] {
+            let mut copies = Copies::default();
+            copies.take_in(in_calendar(live(0, 1, 100, "a"), known), None);
+            assert_eq!(copies.take_in(in_calendar(gone(0, 200), removed), None), News::Newer, "{known} {removed}");
+            assert_eq!(copies.winner(), None);
+        }
     }
 
     #[test]

@@ -41,6 +41,10 @@ const LAID_OUT_AT_LEAST: SignedDuration = SignedDuration::from_hours(60 * 24);
 /// No occurrence is begun with less time than this left.
 const ENOUGH_TIME: Duration = Duration::from_secs(8);
 
+/// Added to the time at which an event was made a series or was seen to be gone, in seconds, so that it counts as later
+/// than the last change before, whatever clock told that.
+const BEYOND_DOUBT: i64 = 600;
+
 /// How many occurrences one message keeps.
 const SLICE: usize = 20;
 
@@ -490,7 +494,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             && let Some(copy) = self.keeper().known(&identity, key).await?
             && copy.content().is_some()
         {
-            self.gone(key, version.changed_at.saturating_add(MADE_A_SERIES), None, work.deadline).await?;
+            self.gone(key, version.changed_at.saturating_add(BEYOND_DOUBT), None, work.deadline).await?;
         }
         Ok(())
     }
@@ -551,7 +555,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn gone_by_itself(&self, grant: &str, id: &str, at: i64, deadline: Deadline) -> Result<(), Failure> {
         let key = CopyKey { grant: grant.to_owned(), event: id.to_owned(), by_rule: false };
         // Beyond all doubt of clocks: its calendar was asked, or its series is deleted.
-        self.gone(&key, at.saturating_add(MADE_A_SERIES), None, deadline).await?;
+        self.gone(&key, at.saturating_add(BEYOND_DOUBT), None, deadline).await?;
         Ok(())
     }
 
@@ -643,10 +647,6 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         }
     }
 }
-
-/// Added to the time at which an event was made a series or was seen to be gone, in seconds, so that it counts as later
-/// than the last change before, whatever clock told that.
-const MADE_A_SERIES: i64 = 600;
 
 /// The decision about a slice.
 fn told(slice: Slice, left: usize, more: bool) -> Result<Decision, Failure> {

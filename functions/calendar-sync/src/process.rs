@@ -312,7 +312,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let over = match index.find(&key).await? {
             Known::Bound(_) | Known::Unheard => None,
             Known::Deleted { at, calendar } => {
-                let elsewhere = calendar.is_some() && event.calendar_id.is_some() && calendar != event.calendar_id;
+                let elsewhere = is_another(calendar.as_deref(), event.calendar_id.as_deref());
                 let is_back = elsewhere || has_come_back(at, seen_at);
                 match order(at, version.changed_at, false) {
                     _ if is_back => Some(at),
@@ -625,6 +625,12 @@ pub(crate) fn told_at(work: &Work) -> i64 {
 /// `event.created` alone (notification schemas), so it cannot order what follows.
 pub(crate) fn version_of(event: &Event, told_at: i64) -> Version {
     Version { sequence: 0, changed_at: event.updated_at.map_or(told_at, jiff::Timestamp::as_second) }
+}
+
+/// True if both calendars are named, and are two. `primary` may be either.
+fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
+    let both = one.zip(other).filter(|(one, other)| *one != "primary" && *other != "primary");
+    both.is_some_and(|(one, other)| one != other)
 }
 
 /// The calendar that a deletion names, if it does.

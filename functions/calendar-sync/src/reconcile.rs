@@ -29,7 +29,7 @@ use shared::reconcile::{
 };
 
 use crate::FUNCTION;
-use crate::backfill::{as_if_notified, place_of};
+use crate::backfill::{as_if_notified, place, place_of};
 use crate::copies::CopyKey;
 use crate::process::{BatchRules, Ports, ReadEvents as _, version_of};
 use crate::roster::Roster;
@@ -141,7 +141,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         };
         let pass = job.place.pass.unwrap_or(first_pass);
         let under = Under { grant, calendar };
-        let place = |calendars: &[String], pass: Option<Pass>, page_token: Option<String>| Place {
+        let at = |calendars: &[String], pass: Option<Pass>, page_token: Option<String>| Place {
             calendars: Some(calendars.to_vec()),
             pass,
             page_token,
@@ -149,7 +149,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         };
         if pass == Pass::Missing {
             let (found, more) = self.queue_what_has_vanished(job, &under, work).await?;
-            let next = if more { place(&calendars, Some(pass), None) } else { place(further, None, None) };
+            let next = if more { at(&calendars, Some(pass), None) } else { at(further, None, None) };
             let decision =
                 told(Decision::done("reconcile: events that are not listed any more"), (0, found), pass, calendar);
             return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, found)), decision, work).await;
@@ -175,7 +175,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Err(error) if error.is_out_of_reach() || error.is_refused() => {
                 let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
                     .with("problem", error.to_string());
-                let next = place(further, None, None);
+                let next = at(further, None, None);
                 return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, 0)), decision, work).await;
             }
             other => other?,
@@ -196,9 +196,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let versioned = page.items.iter().filter(|event| event.updated_at.is_some()).count() as u64;
         let counted = if pass == first_pass { (versioned, missed.min(versioned)) } else { (0, 0) };
         let next = match (page.next, pass) {
-            (Some(token), _) => place(&calendars, Some(pass), Some(token)),
-            (None, Pass::Changed) => place(&calendars, Some(Pass::Around), None),
-            (None, _) => place(&calendars, Some(Pass::Missing), None),
+            (Some(token), _) => at(&calendars, Some(pass), Some(token)),
+            (None, Pass::Changed) => at(&calendars, Some(Pass::Around), None),
+            (None, _) => at(&calendars, Some(Pass::Missing), None),
         };
         let decision = told(Decision::done("reconcile: a page of events"), (listed, missed), pass, calendar);
         self.go_on_with_reconcile(job, span, next, (counted, (listed, missed)), decision, work).await
@@ -430,7 +430,7 @@ fn seen(event: &Event) -> (String, Option<i64>) {
 fn as_if_deleted(under: &Under<'_>, id: &str, run: &str) -> OwnMessage {
     let (grant, calendar) = (under.grant.as_str(), under.calendar);
     let object = json!({ "object": "event", "id": id, "grant_id": grant, "calendar_id": calendar });
-    let (version, group) = (format!("deleted.{run}.{grant}.{calendar}"), GroupId::of("event", id));
+    let (version, group) = (format!("deleted.{run}.{}", place(grant, calendar)), GroupId::of("event", id));
     AsIfNotified { function: FUNCTION, trigger: "event.deleted", version, object, group }.to_message()
 }
 

@@ -147,11 +147,11 @@ async fn copy_in_a_colleagues_shared_calendar_is_no_copy_of_its_own() {
 
 #[tokio::test]
 async fn event_that_is_moved_between_calendars_of_an_account_stays_whichever_is_told_first() {
-    let gone = json!({"id": "e1", "grant_id": "g1", "calendar_id": "primary", "updated_at": 1_772_352_000});
+    let gone = json!({"id": "e1", "grant_id": "g1", "calendar_id": "own", "updated_at": 1_772_352_000});
     let moved = event(json!({"calendar_id": "team", "title": "moved", "updated_at": 1_772_351_000}));
     for deletion_first in [false, true] {
         let desk = Desk::new(Scope::Prospects);
-        desk.told("event.created", &event(json!({}))).await;
+        desk.told("event.created", &event(json!({"calendar_id": "own"}))).await;
         for (kind, object) in if deletion_first {
             [("event.deleted", &gone), ("event.created", &moved)]
         } else {
