@@ -72,7 +72,10 @@ impl<P: Ports> CalendarSync<'_, P> {
                 } else {
                     self.begin_watermarks(grant, at).await?;
                 }
-                self.remember(grant, CONNECTED, kind, version, false, standing).await?;
+                // Anything else about an account says nothing of how it is connected, and must not make that look old.
+                if is_back || kind == "grant.created" {
+                    self.remember(grant, CONNECTED, kind, version, false, standing).await?;
+                }
                 Ok(if is_back {
                     Decision::done("account is back: what was missed is looked for")
                 } else {

@@ -24,6 +24,7 @@ use shared::nylas::{EventFilter, NylasError};
 use shared::reconcile::{AsIfNotified, SIDE_BY_SIDE, part_of};
 
 use crate::FUNCTION;
+use crate::copies::CopyKey;
 use crate::process::{BatchRules, Ports, ReadEvents as _};
 
 /// The type of the job.
@@ -142,8 +143,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let is_icloud = self.rules.provider(&grant, work.deadline).await?.as_deref() == Some("icloud");
         let from = *job.stretch.get_or_insert(start);
         let to = if is_icloud { end.min(from + ICLOUD_STRETCH) } else { end };
-        // What is cancelled is not asked for: Google shows there what was deleted as well.
-        let wanted = EventFilter { start: Some(from), end: Some(to), ..EventFilter::default() };
+        // Cancelled occurrences are shown nowhere else; iCloud has nothing of the kind.
+        let wanted =
+            EventFilter { start: Some(from), end: Some(to), show_cancelled: !is_icloud, ..EventFilter::default() };
         let seen_at = self.now();
         let page = match nylas.events(&grant, &calendar, &wanted, job.page_token.as_deref(), work.deadline).await {
             Err(NylasError::GrantExpired(_)) => {
@@ -216,6 +218,16 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             .collect())
     }
 
+    /// False for an event that was cancelled before anything was heard of it.
+    pub(crate) async fn is_worth_a_record(&self, event: &Event) -> Result<bool, Failure> {
+        if !event.is_cancelled() || event.master_event_id.is_some() {
+            return Ok(true);
+        }
+        let grant = event.grant_id.clone().unwrap_or_default();
+        let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
+        Ok(self.copy(&key).await?.is_some())
+    }
+
     /// Ends a run before its time.
     async fn ended(&self, job: &Job, run: &str, problem: &str) -> Result<Decision, Failure> {
         let step = Step { number: job.step, last: true, problem: Some(problem.to_owned()), ..Step::default() };
@@ -277,6 +289,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let (leases, clock) = (self.rules.ports.decisions, &self.rules.ports.clock);
         event.calendar_id.get_or_insert_with(|| calendar.to_owned());
         event.grant_id.get_or_insert_with(|| grant.as_str().to_owned());
+        // Google shows what was deleted among what is cancelled: whatever it was, the CRM never had it.
+        if !self.is_worth_a_record(&event).await? {
+            return Ok(OneOf::Decided { written: false, before: false });
+        }
         let version = format!("backfill.{run}.{}", place_of(&event));
         let notification = NotificationId::of_our_own("reconcile", &format!("{}:{version}", event.id));
         let about = About {

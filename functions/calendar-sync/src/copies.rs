@@ -80,6 +80,12 @@ impl Copy {
         !self.lost && matches!(&self.state, CopyState::Live { version: known, .. } if *known >= version)
     }
 
+    /// True if it is live in an older version.
+    #[must_use]
+    pub fn is_older_than(&self, version: Version) -> bool {
+        matches!(&self.state, CopyState::Live { version: known, .. } if *known < version)
+    }
+
     /// The digest of what it says; none once it is gone, or if the CRM is not to have it.
     #[must_use]
     pub fn content(&self) -> Option<&str> {
@@ -164,7 +170,7 @@ impl Copies {
         match judged {
             // It was removed from one calendar and is still in another.
             News::Newer if is_left_elsewhere(known, &news) => {
-                known.calendars = left_of(&known.calendars, &news.calendars);
+                known.calendars.retain(|calendar| !news.calendars.contains(calendar));
             }
             News::Newer => {
                 let was_live = matches!(known.state, CopyState::Live { .. });
@@ -221,12 +227,13 @@ impl Copies {
             }
             CopyState::Live { .. } | CopyState::Gone { .. } => None,
         };
-        let is_kept_private =
-            self.known.iter().any(|copy| copy.private && matches!(copy.state, CopyState::Live { .. }));
+        let counts = |copy: &&Copy| !copy.key.by_rule || !self.is_held_by_itself(&copy.key.grant);
+        let is_live = |copy: &&Copy| matches!(copy.state, CopyState::Live { .. });
+        let is_kept_private = self.known.iter().filter(counts).filter(is_live).any(|copy| copy.private);
         // Sorted by key, so that equal ranks are decided the same way whatever came first.
         self.known
             .iter()
-            .filter(|copy| !copy.key.by_rule || !self.is_held_by_itself(&copy.key.grant))
+            .filter(counts)
             .filter(|copy| copy.private || !is_kept_private)
             .filter_map(|copy| Some((rank(copy)?, copy)))
             .max_by_key(|(rank, _)| *rank)
@@ -244,7 +251,7 @@ impl Copies {
             (None, None) => Step::Nothing,
             (None, Some(_)) => Step::Remove,
             // Nobody can say what it should be; what is there is the best that is known.
-            (Some(winner), Some(_)) if winner.lost => Step::Nothing,
+            (Some(winner), _) if winner.lost => Step::Nothing,
             (Some(winner), written) => {
                 let shown = written.as_ref().map(|written| written.content.as_str());
                 if winner.content() == shown { Step::Nothing } else { Step::Write(winner.key.clone()) }
@@ -277,15 +284,25 @@ impl Copies {
 /// The name that stands for an account's main calendar, whatever its id is.
 const PRIMARY: &str = "primary";
 
-/// The calendars that are left of those of a copy once it is removed from others.
-fn left_of(calendars: &BTreeSet<String>, removed_from: &BTreeSet<String>) -> BTreeSet<String> {
-    let is_another_name = |calendar: &String| {
-        let (main, other) = (calendar == PRIMARY, |removed: &String| removed == PRIMARY);
-        main && removed_from.iter().any(|removed| !calendars.contains(removed))
-            || removed_from.iter().any(other) && calendars.len() == 1
-    };
-    let is_left = |calendar: &&String| !removed_from.contains(*calendar) && !is_another_name(calendar);
-    calendars.iter().filter(is_left).cloned().collect()
+/// Two sets of calendars of one account, held against one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calendars {
+    /// They share one, or nobody has told one of them.
+    Shared,
+    /// They are others.
+    Others,
+    /// They may share the main one, under its name here and its id there.
+    Unclear,
+}
+
+fn compare(one: &BTreeSet<String>, other: &BTreeSet<String>) -> Calendars {
+    if one.is_empty() || other.is_empty() || !one.is_disjoint(other) {
+        Calendars::Shared
+    } else if one.contains(PRIMARY) || other.contains(PRIMARY) {
+        Calendars::Unclear
+    } else {
+        Calendars::Others
+    }
 }
 
 /// True if news of a removal leaves the copy in another calendar of its account.
@@ -293,38 +310,40 @@ fn is_left_elsewhere(known: &Copy, news: &Copy) -> bool {
     let both = (&known.state, &news.state);
     matches!(both, (CopyState::Live { .. }, CopyState::Gone { .. }))
         && !news.calendars.is_empty()
-        && !left_of(&known.calendars, &news.calendars).is_empty()
+        && !known.calendars.is_subset(&news.calendars)
 }
 
 /// Versions count within one calendar alone, and a deletion has no version but its time.
 fn judge(known: &Copy, news: &Copy, seen_at: Option<i64>) -> News {
     use CopyState::{Gone, Live};
-    let lies_elsewhere = !known.calendars.is_empty()
-        && !news.calendars.is_empty()
-        && left_of(&known.calendars, &news.calendars) == known.calendars;
+    let calendars = compare(&known.calendars, &news.calendars);
+    // What was seen in a calendar needs no asking.
+    let unclear = if seen_at.is_some() { News::Newer } else { News::Conflicting };
     match (&known.state, &news.state) {
         (Live { version: known, content: known_content, .. }, Live { version, content, .. }) => {
             match version.cmp(known) {
                 std::cmp::Ordering::Greater => News::Newer,
                 std::cmp::Ordering::Less => News::Older,
                 std::cmp::Ordering::Equal if content == known_content => News::Known,
-                std::cmp::Ordering::Equal if seen_at.is_some() => News::Newer,
-                std::cmp::Ordering::Equal => News::Conflicting,
+                std::cmp::Ordering::Equal => unclear,
             }
         }
-        (Live { .. }, Gone { .. }) if lies_elsewhere => News::Older,
+        (Live { .. }, Gone { .. }) if calendars == Calendars::Others => News::Older,
         (Live { version, .. }, Gone { at }) => match order(*at, version.changed_at, news.key.by_rule) {
-            Order::Later if news.calendars.is_empty() && known.calendars.len() > 1 => News::Conflicting,
-            Order::Later => News::Newer,
             Order::Earlier => News::Older,
-            Order::Unclear => News::Conflicting,
+            Order::Later
+                if calendars == Calendars::Shared && !(news.calendars.is_empty() && known.calendars.len() > 1) =>
+            {
+                News::Newer
+            }
+            Order::Later | Order::Unclear => unclear,
         },
-        (Gone { .. }, Live { .. }) if lies_elsewhere => News::Newer,
         (Gone { at }, Live { .. }) if has_come_back(*at, seen_at) => News::Newer,
+        (Gone { .. }, Live { .. }) if calendars != Calendars::Shared => unclear,
         (Gone { at }, Live { version, .. }) => match order(*at, version.changed_at, news.key.by_rule) {
             Order::Later => News::Older,
             Order::Earlier => News::Newer,
-            Order::Unclear => News::Conflicting,
+            Order::Unclear => unclear,
         },
         (Gone { at: known }, Gone { at }) => {
             if at > known {
@@ -587,12 +606,12 @@ mod tests {
     }
 
     #[test]
-    fn main_calendar_is_the_same_under_its_name_and_its_id() {
+    fn main_calendar_may_be_the_same_under_its_name_and_its_id_so_its_calendar_is_asked() {
         for (known, removed) in [("primary", "a@x.example"), ("a@x.example", "primary")] {
             let mut copies = Copies::default();
             copies.take_in(in_calendar(live(0, 1, 100, "a"), known), None);
-            assert_eq!(copies.take_in(in_calendar(gone(0, 200), removed), None), News::Newer, "{known} {removed}");
-            assert_eq!(copies.winner(), None);
+            let removal = in_calendar(gone(0, 200), removed);
+            assert_eq!(copies.take_in(removal, None), News::Conflicting, "{known} {removed}");
         }
     }
 
@@ -603,10 +622,43 @@ mod tests {
             let mut copies = Copies::default();
             copies.take_in(in_calendar(live(0, 1, 100, "first"), "a"), None);
             for news in order {
-                copies.take_in(news.clone(), None);
+                if copies.take_in(news.clone(), None) == News::Conflicting {
+                    copies.take_in_as_held(created.clone());
+                }
             }
             assert_eq!(copies.winner().and_then(Copy::content), Some("moved"), "{order:?}");
         }
+    }
+
+    #[test]
+    fn event_that_was_deleted_from_both_calendars_is_brought_back_by_no_late_news_of_the_first() {
+        let mut copies = Copies::default();
+        for calendar in ["a", "b"] {
+            copies.take_in(in_calendar(live(0, 1, 100, "first"), calendar), None);
+        }
+        for calendar in ["a", "b"] {
+            copies.take_in(in_calendar(gone(0, 200), calendar), None);
+        }
+        assert_eq!(copies.winner(), None);
+        let late = in_calendar(live(0, 1, 150, "late"), "a");
+        assert_ne!(copies.take_in(late, None), News::Newer, "at most its calendar is asked");
+    }
+
+    #[test]
+    fn lost_copy_that_was_never_written_is_not_asked_for_again_and_again() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "a"), None);
+        copies.lose("g0");
+        assert_eq!(copies.step(), Step::Nothing);
+    }
+
+    #[test]
+    fn removal_that_was_seen_counts_however_close_the_last_change_is() {
+        let mut copies = Copies::default();
+        copies.take_in(live(0, 1, 100, "a"), None);
+        let now = 100 * APART + 10;
+        let removal = Copy { state: CopyState::Gone { at: now }, ..gone(0, 0) };
+        assert_eq!(copies.take_in(removal, Some(now)), News::Newer);
     }
 
     #[test]

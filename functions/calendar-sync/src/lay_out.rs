@@ -41,10 +41,6 @@ const LAID_OUT_AT_LEAST: SignedDuration = SignedDuration::from_hours(60 * 24);
 /// No occurrence is begun with less time than this left.
 const ENOUGH_TIME: Duration = Duration::from_secs(8);
 
-/// Added to the time at which an event was made a series or was seen to be gone, in seconds, so that it counts as later
-/// than the last change before, whatever clock told that.
-const BEYOND_DOUBT: i64 = 600;
-
 /// How many occurrences one message keeps.
 const SLICE: usize = 20;
 
@@ -138,6 +134,22 @@ pub(crate) struct LaidOut {
     calendars: BTreeSet<String>,
 }
 
+/// What an occurrence has to know of its series.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Series {
+    /// Its iCalendar UID.
+    pub(crate) uid: Option<String>,
+    deleted_at: Option<i64>,
+}
+
+impl Series {
+    /// True if the series was deleted after an occurrence of it had this version, and the occurrence was not seen since.
+    pub(crate) fn is_deleted_since(&self, version: Version, seen_at: Option<i64>) -> bool {
+        self.deleted_at
+            .is_some_and(|at| !has_come_back(at, seen_at) && order(at, version.changed_at, false) == Order::Later)
+    }
+}
+
 /// One step of a slice.
 enum Step {
     /// The occurrence is kept as this event.
@@ -196,29 +208,29 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if !self.is_there(master, seen_at, work).await? {
             return Ok(Decision::skipped("deleted since"));
         }
-        let is_there_before: Vec<i64> = match self.index().find(&key).await? {
-            Known::Deleted { at, .. } => vec![at],
-            Known::Bound(_) | Known::Unheard => Vec::new(),
-        };
-        if after.is_none() {
-            self.gone_as_a_single_event(&key, version, work).await?;
+        let tombstone = self.tombstone(&key).await?;
+        let single = self.copy(&key).await?.filter(|copy| copy.content().is_some());
+        if single.as_ref().is_some_and(|copy| !copy.is_older_than(version)) {
+            return Ok(Decision::skipped("older than what is known: it is no series any more"));
         }
         let mut known = self.remembered(&key).await?.0;
         known.take_in(master);
-        let master = self.in_its_zone(known.complete(master), work).await?;
+        let master = self.in_its_zone(known.complete(master), work.deadline).await?;
 
         let to = shifted(work.sent_at, LAID_OUT);
         let from = after.and_then(|after| Timestamp::from_second(after).ok());
         let window = Window { from: from.unwrap_or_else(|| shifted(work.sent_at, -LAID_OUT)), to };
-        let laid =
-            occurrences(&master, window).map_err(|error| Failure::permanent("event.series", error.to_string()))?;
-        let mut changed = self.changed_by_themselves(&master, work.deadline).await?;
-        changed.extend(known.by_themselves.clone());
-        let started = |id: &str| {
-            let start = changed.iter().find(|(_, held)| *held == id).map(|(start, _)| *start);
-            start.and_then(|start| Timestamp::from_second(start).ok())
+        let laid = match occurrences(&master, window) {
+            Ok(laid) => laid,
+            Err(error) => {
+                // Remembered all the same, so that it is not found unknown again every night.
+                self.remember(&key, version, |known| known.take_in(&master)).await?;
+                return Err(Failure::permanent("event.series", error.to_string()));
+            }
         };
-        let events = events_of(&master, &laid, started);
+        let mut changed = self.changed_by_themselves(&master, work.deadline).await?;
+        changed.extend(known.by_themselves);
+        let events = events_of(&master, &laid, |id| started(&changed, id));
 
         let by_rule: BTreeSet<i64> = events.iter().filter_map(start_seconds).collect();
         let remember = |known: &mut Remembered| {
@@ -229,11 +241,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(Decision::skipped("older than what is known of the series"));
         };
         // A deletion that came meanwhile found nothing to remove.
-        if let Known::Deleted { at, .. } = self.index().find(&key).await?
-            && !is_there_before.contains(&at)
-        {
+        if let Some(at) = self.tombstone(&key).await?.filter(|at| Some(*at) > tombstone) {
             return self.series_deleted(&key, at, work).await;
         }
+        if single.is_some() {
+            self.gone(&key, version.changed_at, None, Some(self.now()), work.deadline).await?;
+        }
+        // Occurrences that were told of by themselves meanwhile.
+        changed.extend(standing.by_themselves.clone());
         // What the rule names beyond the most that is laid out at once is not gone.
         let last_laid = events.iter().filter_map(start_seconds).max().filter(|_| laid.more);
         let until = last_laid.unwrap_or(to.as_second());
@@ -256,7 +271,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             }
             slice.take_in(match step {
                 Step::Keep(event) => self.keep_by_rule(&event, version, seen_at, work).await,
-                Step::Changed(id) => self.keep_changed(&master, &id, work).await,
+                Step::Changed(id) => self.keep_changed(&master, start, &id, work).await,
                 Step::Remove => self.remove_by_rule(&key, start, version.changed_at, work.deadline).await,
             })?;
             last = Some(start);
@@ -326,40 +341,51 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let (known, version, _) = self.remembered(key).await?;
+        if order(at, version.changed_at, false) == Order::Earlier {
+            return Ok(Decision::skipped("older than what is known of the series"));
+        }
         let all: BTreeSet<i64> = known.starts.iter().chain(known.by_themselves.keys()).copied().collect();
         let starts: Vec<i64> = all.into_iter().filter(|start| after.is_none_or(|after| *start > after)).collect();
-        let mut done = 0;
+        let mut slice = Slice::default();
         for start in &starts {
-            if done == SLICE || done > 0 && work.deadline.left() < ENOUGH_TIME {
+            if slice.done == SLICE || slice.done > 0 && work.deadline.left() < ENOUGH_TIME {
                 break;
             }
-            self.remove_by_rule(key, *start, at, work.deadline).await?;
-            if let Some(id) = known.by_themselves.get(start) {
-                self.gone_by_itself(&key.grant, id, at, work.deadline).await?;
-            }
-            done += 1;
+            let removed = async {
+                if let Some(id) = known.by_themselves.get(start) {
+                    self.gone_by_itself(&key.grant, id, at, None, work.deadline).await?;
+                }
+                self.remove_by_rule(key, *start, at, work.deadline).await
+            };
+            slice.take_in(removed.await)?;
         }
-        let left = starts.len() - done;
-        if let Some(last) = starts.get(done.wrapping_sub(1)).filter(|_| left > 0) {
+        let done: BTreeSet<i64> = starts.iter().take(slice.done).copied().collect();
+        self.remember(key, version, |known| {
+            known.starts.retain(|start| !done.contains(start));
+            known.by_themselves.retain(|start, _| !done.contains(start));
+        })
+        .await?;
+        let left = starts.len() - slice.done;
+        if let Some(last) = done.last().filter(|_| left > 0) {
             let version = Version { sequence: 0, changed_at: at };
             self.go_on(key, None, *last, Some(at), version, work).await?;
-        } else {
-            self.remember(key, version, |known| {
-                known.starts.clear();
-                known.by_themselves.clear();
-            })
-            .await?;
         }
-        Ok(Decision::done("series deleted").with("removed", done).with("left", left))
+        match slice.refused {
+            Some(refused) => Err(refused),
+            None => Ok(Decision::done("series deleted").with("removed", slice.done).with("left", left)),
+        }
     }
 
     /// Removes what was laid out of an event that was a series and is none any more.
     pub(crate) async fn no_longer_a_series(&self, event: &Event, work: &Work) -> Result<(), Failure> {
         let key = key_of(event);
         let version = version_of(event, told_at(work));
-        if self.laid_out(&key).await?.is_some_and(|laid| laid.any && laid.version <= version) {
+        let Some(laid) = self.laid_out(&key).await?.filter(|laid| laid.version <= version) else { return Ok(()) };
+        if laid.any {
             self.remove_series(&key, version.changed_at, None, work).await?;
         }
+        // Late news of the series is older than this.
+        self.remember(&key, version, |_| {}).await?;
         Ok(())
     }
 
@@ -379,7 +405,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let seen_at = self.now();
         match self.fetched(&grant, job.calendar_id.as_deref(), &job.event_id, work.deadline).await? {
             Some(master) if master.is_master() => {
-                // What was done was done for another version: it is done anew.
+                // What was done was done for another version: it is done anew. One without a version is taken for the same.
+                let updated_at = master.updated_at.or(Timestamp::from_second(job.version.changed_at).ok());
+                let master = Event { updated_at, ..master };
                 let is_the_same = version_of(&master, told_at(work)) == job.version;
                 self.lay_out(&master, is_the_same.then_some(job.after), Some(seen_at), work).await
             }
@@ -399,14 +427,17 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let Some(start) = original_start_of(master, id) else { return Ok(None) };
         let Some(master) = self.fetched(grant, calendar, master, deadline).await? else { return Ok(None) };
         let known = self.remembered(&key_of(&master)).await?.0;
-        let master = known.complete(&master);
+        let master = self.in_its_zone(known.complete(&master), deadline).await?;
         let around = Window {
             from: shifted(start, -SignedDuration::from_hours(1)),
             to: shifted(start, SignedDuration::from_hours(1)),
         };
         let laid =
             occurrences(&master, around).map_err(|error| Failure::permanent("event.series", error.to_string()))?;
-        Ok(events_of(&master, &laid, |_| None).into_iter().find(|event| event.original_start_time == Some(start)))
+        let mut changed = self.changed_by_themselves(&master, deadline).await?;
+        changed.extend(known.by_themselves);
+        let events = events_of(&master, &laid, |id| started(&changed, id));
+        Ok(events.into_iter().find(|event| event.original_start_time == Some(start)))
     }
 
     /// Takes in that an occurrence was deleted of which only its id and its series are told.
@@ -431,40 +462,51 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         };
         // Google's ids of whole days are shorter than ours.
         let key = CopyKey { event: occurrence_id(master, start), ..series };
-        match self.gone(&key, at, None, work.deadline).await? {
+        match self.gone(&key, at, None, None, work.deadline).await? {
             Some((identity, _)) => Ok(Decision::done("occurrence deleted").with("meeting", identity)),
             None => Ok(Decision::done("deleted before anything was written")),
         }
     }
 
-    /// Remembers of an occurrence that was told of by itself to which series it belongs, and answers that series' UID.
-    pub(crate) async fn note_occurrence(&self, event: &Event) -> Result<Option<String>, Failure> {
-        let (Some(master), Some(grant)) = (&event.master_event_id, &event.grant_id) else { return Ok(None) };
+    /// Remembers of an occurrence that was told of by itself to which series it belongs, and answers what is known of that.
+    pub(crate) async fn note_occurrence(&self, event: &Event) -> Result<Series, Failure> {
+        let (Some(master), Some(grant)) = (&event.master_event_id, &event.grant_id) else {
+            return Ok(Series::default());
+        };
         let key = CopyKey { grant: grant.clone(), event: master.clone(), by_rule: false };
         let start = event.original_start_time.or_else(|| original_start_of(master, &event.id));
-        let (known, version, _) = self.remembered(&key).await?;
-        if let Some(start) = start.map(Timestamp::as_second)
-            && known.by_themselves.get(&start) != Some(&event.id)
-        {
-            let note = |known: &mut Remembered| {
-                known.by_themselves.insert(start, event.id.clone());
+        loop {
+            let (known, version, _) = self.remembered(&key).await?;
+            let is_noted = |start: &i64| known.by_themselves.get(start) == Some(&event.id);
+            let noted = match start.map(Timestamp::as_second).filter(|start| !is_noted(start)) {
+                None => Some(known),
+                // None if a newer version of the master came meanwhile, which is looked at again.
+                Some(start) => {
+                    let note = |known: &mut Remembered| {
+                        known.by_themselves.insert(start, event.id.clone());
+                    };
+                    self.remember(&key, version, note).await?
+                }
             };
-            // A newer version of the master that came meanwhile has to be taken over as well.
-            if self.remember(&key, version, note).await?.is_none() {
-                return Box::pin(self.note_occurrence(event)).await;
+            if let Some(known) = noted {
+                return Ok(Series { uid: known.uid, deleted_at: known.deleted_at.max(self.tombstone(&key).await?) });
             }
         }
-        Ok(known.uid)
+    }
+
+    /// When a master was deleted that nothing was known of before.
+    async fn tombstone(&self, key: &CopyKey) -> Result<Option<i64>, Failure> {
+        Ok(match self.index().find(key).await? {
+            Known::Deleted { at, .. } => Some(at),
+            Known::Bound(_) | Known::Unheard => None,
+        })
     }
 
     /// False if the master was deleted, and not seen in its calendar since.
     async fn is_there(&self, master: &Event, seen_at: Option<i64>, work: &Work) -> Result<bool, Failure> {
         let key = key_of(master);
-        let tombstone = match self.index().find(&key).await? {
-            Known::Deleted { at, .. } => Some(at),
-            Known::Bound(_) | Known::Unheard => None,
-        };
-        let Some(at) = tombstone.max(self.remembered(&key).await?.0.deleted_at) else { return Ok(true) };
+        let deleted_at = self.tombstone(&key).await?.max(self.remembered(&key).await?.0.deleted_at);
+        let Some(at) = deleted_at else { return Ok(true) };
         if has_come_back(at, seen_at) {
             return Ok(true);
         }
@@ -484,29 +526,21 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// Takes in that the master of a series was deleted, and removes what was laid out of it.
     pub(crate) async fn series_deleted(&self, key: &CopyKey, at: i64, work: &Work) -> Result<Decision, Failure> {
         let version = self.remembered(key).await?.1;
+        if order(at, version.changed_at, false) == Order::Earlier {
+            return Ok(Decision::skipped("older than what is known of the series"));
+        }
         self.remember(key, version, |known| known.deleted_at = known.deleted_at.max(Some(at))).await?;
         self.remove_series(key, at, None, work).await
     }
 
-    /// An event that became a series is no meeting of its own any more.
-    async fn gone_as_a_single_event(&self, key: &CopyKey, version: Version, work: &Work) -> Result<(), Failure> {
-        if let Known::Bound(identity) = self.index().find(key).await?
-            && let Some(copy) = self.keeper().known(&identity, key).await?
-            && copy.content().is_some()
-        {
-            self.gone(key, version.changed_at.saturating_add(BEYOND_DOUBT), None, work.deadline).await?;
-        }
-        Ok(())
-    }
-
     /// The master with a time zone: one that Nylas does not name, or that nobody knows, is its calendar's.
-    async fn in_its_zone(&self, master: Event, work: &Work) -> Result<Event, Failure> {
+    async fn in_its_zone(&self, master: Event, deadline: Deadline) -> Result<Event, Failure> {
         let Some(When::Span { time_zone, .. }) = &master.when else { return Ok(master) };
         if time_zone.as_deref().is_some_and(is_known_zone) {
             return Ok(master);
         }
         let Some(grant) = master.grant_id.as_deref().and_then(GrantId::parse) else { return Ok(master) };
-        let calendars = self.rules.ports.nylas.calendars(&grant, work.deadline).await?;
+        let calendars = self.rules.ports.nylas.calendars(&grant, deadline).await?;
         let of_it = |wanted: &str| calendars.iter().find(|calendar| calendar.id == wanted);
         let calendar = master.calendar_id.as_deref().and_then(of_it).or(calendars.first());
         let zone = calendar.and_then(|calendar| calendar.timezone.clone());
@@ -542,20 +576,38 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// Keeps an occurrence that was changed by itself. Nobody notifies of one that went with a change of its series.
-    async fn keep_changed(&self, master: &Event, id: &str, work: &Work) -> Result<Decision, Failure> {
+    async fn keep_changed(&self, master: &Event, start: i64, id: &str, work: &Work) -> Result<Decision, Failure> {
         let seen_at = self.now();
-        if let Some(event) = self.occurrence(master, id, work.deadline).await? {
-            return self.single(&event, Some(seen_at), work).await;
+        let decision = if let Some(event) = self.occurrence(master, id, work.deadline).await? {
+            self.single(&event, Some(seen_at), work).await?
+        } else {
+            let grant = master.grant_id.as_deref().unwrap_or_default();
+            self.gone_by_itself(grant, id, seen_at, master.calendar_id.as_deref(), work.deadline).await?;
+            Decision::done("no longer in its calendar")
+        };
+        // What the rule says of it may have become a record of its own before anybody told of the change.
+        if let Ok(start) = Timestamp::from_second(start) {
+            let grant = master.grant_id.clone().unwrap_or_default();
+            let by_rule = CopyKey { grant, event: occurrence_id(&master.id, start), by_rule: true };
+            if by_rule.event != id && matches!(self.index().find(&by_rule).await?, Known::Bound(_)) {
+                self.gone(&by_rule, version_of(master, told_at(work)).changed_at, None, None, work.deadline).await?;
+            }
         }
-        let grant = master.grant_id.as_deref().unwrap_or_default();
-        self.gone_by_itself(grant, id, seen_at, work.deadline).await?;
-        Ok(Decision::done("no longer in its calendar"))
+        Ok(decision)
     }
 
-    async fn gone_by_itself(&self, grant: &str, id: &str, at: i64, deadline: Deadline) -> Result<(), Failure> {
+    /// Takes in that an occurrence is gone that its calendar held by itself: its calendar was asked, or its series is
+    /// deleted.
+    async fn gone_by_itself(
+        &self,
+        grant: &str,
+        id: &str,
+        at: i64,
+        calendar: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         let key = CopyKey { grant: grant.to_owned(), event: id.to_owned(), by_rule: false };
-        // Beyond all doubt of clocks: its calendar was asked, or its series is deleted.
-        self.gone(&key, at.saturating_add(BEYOND_DOUBT), None, deadline).await?;
+        self.gone(&key, at, calendar, Some(self.now()), deadline).await?;
         Ok(())
     }
 
@@ -592,7 +644,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if let Ok(start) = Timestamp::from_second(start) {
             let event = occurrence_id(&series.event, start);
             let key = CopyKey { grant: series.grant.clone(), event, by_rule: true };
-            self.gone(&key, at, None, deadline).await?;
+            self.gone(&key, at, None, None, deadline).await?;
         }
         Ok(Decision::done("no longer named by the rule"))
     }
@@ -646,6 +698,12 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             }
         }
     }
+}
+
+/// When an occurrence that was changed by itself would have begun by the rule.
+fn started(changed: &BTreeMap<i64, String>, id: &str) -> Option<Timestamp> {
+    let start = changed.iter().find(|(_, held)| *held == id).map(|(start, _)| *start)?;
+    Timestamp::from_second(start).ok()
 }
 
 /// The decision about a slice.

@@ -307,22 +307,23 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let CopyState::Live { version, .. } = judged.held.copy.state else {
             return Ok(judged.decision);
         };
-        let series_uid = self.note_occurrence(event).await?;
+        let series = self.note_occurrence(event).await?;
+        if series.is_deleted_since(version, seen_at) {
+            return Ok(Decision::skipped("deleted with its series"));
+        }
         let index = self.index();
         let over = match index.find(&key).await? {
             Known::Bound(_) | Known::Unheard => None,
-            Known::Deleted { at, calendar } => {
-                let elsewhere = is_another(calendar.as_deref(), event.calendar_id.as_deref());
-                let is_back = elsewhere || has_come_back(at, seen_at);
-                match order(at, version.changed_at, false) {
-                    _ if is_back => Some(at),
-                    Order::Earlier => Some(at),
-                    Order::Later => return Ok(Decision::skipped("deleted since")),
-                    Order::Unclear => return self.is_it_there(event, at, work).await,
+            Known::Deleted { at, .. } if has_come_back(at, seen_at) => Some(at),
+            Known::Deleted { at, calendar } => match order(at, version.changed_at, false) {
+                Order::Earlier => Some(at),
+                Order::Later if !is_another(calendar.as_deref(), event.calendar_id.as_deref()) => {
+                    return Ok(Decision::skipped("deleted since"));
                 }
-            }
+                Order::Later | Order::Unclear => return self.is_it_there(event, at, work).await,
+            },
         };
-        let identity = identity_of(event, series_uid.as_deref());
+        let identity = identity_of(event, series.uid.as_deref());
         let Some(identity) = index.bind(&key, over, &identity).await? else {
             return Ok(Decision::skipped("deleted since"));
         };
@@ -358,7 +359,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         {
             return Ok(Decision::done("deleted from one calendar, still in another"));
         }
-        let kept = self.gone(&key, at, calendar.as_deref(), work.deadline).await?;
+        let kept = self.gone(&key, at, calendar.as_deref(), None, work.deadline).await?;
         if laid_out.is_some_and(|laid_out| laid_out.any) {
             return self.series_deleted(&key, at, work).await;
         }
@@ -372,12 +373,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// Takes in that a copy is gone, and answers what that came to; none if nothing was known of the copy, for which there is
-    /// a tombstone now.
+    /// a tombstone now. `seen_at`, in Unix seconds, if its calendar was asked.
     pub(crate) async fn gone(
         &self,
         key: &CopyKey,
         at: i64,
         calendar: Option<&str>,
+        seen_at: Option<i64>,
         deadline: Deadline,
     ) -> Result<Option<(String, Kept)>, Failure> {
         let Buried::Bound(identity) = self.index().bury(key, at, calendar).await? else { return Ok(None) };
@@ -388,7 +390,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             private: false,
             lost: false,
         };
-        let news = Held { copy, meeting: None, seen_at: None };
+        let news = Held { copy, meeting: None, seen_at };
         let kept = self.keeper().take_in(&identity, news, deadline).await?;
         Ok(Some((identity, kept)))
     }

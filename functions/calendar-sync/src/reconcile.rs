@@ -79,6 +79,7 @@ type Job = ReconcileJob<Place>;
 struct Under<'a> {
     grant: &'a GrantId,
     calendar: &'a str,
+    span: Span,
 }
 
 impl<P: Ports> BatchRules<'_, '_, P> {
@@ -140,7 +141,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, 0)), decision, work).await;
         };
         let pass = job.place.pass.unwrap_or(first_pass);
-        let under = Under { grant, calendar };
+        let under = Under { grant, calendar, span };
         let at = |calendars: &[String], pass: Option<Pass>, page_token: Option<String>| Place {
             calendars: Some(calendars.to_vec()),
             pass,
@@ -154,7 +155,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 told(Decision::done("reconcile: events that are not listed any more"), (0, found), pass, calendar);
             return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, found)), decision, work).await;
         }
-        let (around_from, around_to) = around(work);
+        let (around_from, around_to) = around(span);
         let wanted = match pass {
             Pass::Changed => EventFilter {
                 start: Some(span.from - FAR),
@@ -175,6 +176,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Err(error) if error.is_out_of_reach() || error.is_refused() => {
                 let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
                     .with("problem", error.to_string());
+                let problem = Step { problem: Some(error.to_string()), number: job.step, ..Step::default() };
+                job.note(FUNCTION, ports.links, &ports.clock, problem).await?;
+                // What was changed there meanwhile has still to be found.
+                let span = Span { closes_the_gap: false, ..span };
                 let next = at(further, None, None);
                 return self.go_on_with_reconcile(job, span, next, ((0, 0), (0, 0)), decision, work).await;
             }
@@ -290,8 +295,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         }
         match self.copy(&key).await? {
             Some(copy) => Ok(copy.covers(version)),
-            // What was deleted before anything was heard of it, Google lists as cancelled.
-            None => Ok(is_cancelled(event) && event.master_event_id.is_none()),
+            None => Ok(!self.is_worth_a_record(event).await?),
         }
     }
 
@@ -307,13 +311,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// Looks at events that were there the night before and are not listed any more: those that are gone go into the queue
     /// as deleted. Answers how many those are, and whether there are more to look at.
     async fn queue_what_has_vanished(&self, job: &Job, under: &Under<'_>, work: &Work) -> Result<(u64, bool), Failure> {
-        let (from, to) = around(work);
+        let (from, to) = around(under.span);
         let missing = self.roster(under).await?.0.missing(from, to, MOST_LOOKED_AT);
         let is_last = missing.len() < MOST_LOOKED_AT;
         let looked_at: Vec<(String, Option<Event>)> = futures_util::stream::iter(missing)
             .map(async |id| {
                 let event = self.fetched(under.grant, Some(under.calendar), &id, work.deadline).await?;
-                Ok::<_, Failure>((id, event.filter(|event| !is_cancelled(event))))
+                Ok::<_, Failure>((id, event.filter(|event| !event.is_cancelled())))
             })
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect()
@@ -401,10 +405,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 }
 
-/// The span around now, in Unix seconds: the same for every page of a run, as nearly as it matters.
-fn around(work: &Work) -> (i64, i64) {
-    let now = work.sent_at.as_second();
-    (now - AROUND, now + AROUND)
+/// The span around the end of what is looked through, in Unix seconds: the same for every page of a run.
+fn around(span: Span) -> (i64, i64) {
+    (span.to - AROUND, span.to + AROUND)
 }
 
 fn told(decision: Decision, (listed, missed): (u64, u64), pass: Pass, calendar: &str) -> Decision {
@@ -414,10 +417,6 @@ fn told(decision: Decision, (listed, missed): (u64, u64), pass: Pass, calendar: 
         Pass::Missing => "not listed any more",
     };
     decision.with("listed", listed).with("missed", missed).with("pass", pass).with("calendar", calendar)
-}
-
-fn is_cancelled(event: &Event) -> bool {
-    matches!(event.status.as_deref(), Some("cancelled" | "canceled"))
 }
 
 /// What the roster keeps of an event.

@@ -159,6 +159,14 @@ impl Event {
         matches!(self.visibility.as_deref(), Some("private" | "confidential"))
     }
 
+    /// True if it does not take place.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.status
+            .as_deref()
+            .is_some_and(|status| ["cancelled", "canceled"].contains(&status.to_ascii_lowercase().as_str()))
+    }
+
     /// True if Nylas's scheduler made it.
     #[must_use]
     pub fn is_made_by_the_scheduler(&self) -> bool {

@@ -168,12 +168,15 @@ impl Ports for Faked {
     type Alerts = Told;
 }
 
-/// What people were told.
+/// What people were told; nothing once it is out of order.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct Told(Mutex<Vec<String>>, AtomicBool);
 
 impl Alert for Told {
     async fn alert(&self, text: &str, _: Deadline) -> Result<(), Failure> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(Failure::permanent("alert.rejected", "revoked"));
+        }
         self.0.lock().expect("a lock").push(text.to_owned());
         Ok(())
     }

@@ -134,13 +134,14 @@ async fn series_of_strangers_is_written_once_one_of_them_is_a_contact() {
 #[tokio::test]
 async fn copy_in_a_colleagues_shared_calendar_is_no_copy_of_its_own() {
     let desk = Desk::new(Scope::Prospects);
-    desk.told("event.created", &event(json!({}))).await;
+    desk.told("event.created", &event(json!({"calendar_id": "ines@northwind.example"}))).await;
     desk.told("event.created", &event(json!({"calendar_id": "omar@northwind.example"}))).await;
     let gone =
         json!({"id": "e1", "grant_id": "g1", "calendar_id": "omar@northwind.example", "updated_at": 1_772_352_000});
     desk.told("event.deleted", &gone).await;
     assert_eq!(desk.subjects(), ["Pilot"], "it is still in the own calendar");
-    let gone = json!({"id": "e1", "grant_id": "g1", "calendar_id": "primary", "updated_at": 1_772_352_000});
+    let gone =
+        json!({"id": "e1", "grant_id": "g1", "calendar_id": "ines@northwind.example", "updated_at": 1_772_352_000});
     desk.told("event.deleted", &gone).await;
     assert!(desk.subjects().is_empty());
 }
@@ -151,6 +152,7 @@ async fn event_that_is_moved_between_calendars_of_an_account_stays_whichever_is_
     let moved = event(json!({"calendar_id": "team", "title": "moved", "updated_at": 1_772_351_000}));
     for deletion_first in [false, true] {
         let desk = Desk::new(Scope::Prospects);
+        desk.nylas.holds(&moved);
         desk.told("event.created", &event(json!({"calendar_id": "own"}))).await;
         for (kind, object) in if deletion_first {
             [("event.deleted", &gone), ("event.created", &moved)]
@@ -295,4 +297,98 @@ async fn missed_deletion_is_found_although_google_still_answers_for_what_was_del
     desk.receives(&night("r2")).await.expect("a decision");
     desk.work_off_since(first).await;
     assert!(desk.subjects().is_empty());
+}
+
+#[tokio::test]
+async fn late_exception_of_a_deleted_series_brings_nothing_back() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told("event.created", &weekly(json!({}))).await;
+    desk.told("event.deleted", &ids("m1", 1_772_352_000)).await;
+    let late = json!({"id": SECOND, "master_event_id": "m1", "original_start_time": 1_772_964_000, "ical_uid": "s1",
+        "updated_at": 1_772_351_000});
+    assert_eq!(desk.decides("event.updated", &event(late)).await, "skipped: deleted with its series");
+    assert!(desk.keys().is_empty());
+}
+
+#[tokio::test]
+async fn late_news_of_a_series_that_is_one_event_by_now_lays_nothing_out() {
+    for told in [[0, 2, 1], [2, 0, 1], [1, 2, 0], [2, 1, 0]] {
+        let desk = Desk::new(Scope::Prospects);
+        let history = [
+            weekly(json!({})),
+            weekly(json!({"title": "edited", "updated_at": 1_772_351_000})),
+            weekly(json!({"recurrence": null, "title": "once", "updated_at": 1_772_352_000})),
+        ];
+        desk.nylas.holds(&history[2]);
+        for place in told {
+            desk.told("event.updated", &history[place]).await;
+        }
+        assert_eq!(desk.subjects(), ["once"], "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn late_deletion_of_a_series_that_was_restored_removes_nothing() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told("event.created", &weekly(json!({}))).await;
+    desk.told("event.updated", &weekly(json!({"updated_at": 1_772_353_000, "title": "restored"}))).await;
+    desk.told("event.deleted", &ids("m1", 1_772_352_000)).await;
+    assert_eq!(desk.keys().len(), 3);
+    desk.told("event.deleted", &ids("m1", 1_772_354_000)).await;
+    assert!(desk.keys().is_empty());
+}
+
+#[tokio::test]
+async fn long_series_without_a_time_of_change_is_laid_out_to_its_end() {
+    let desk = Desk::new(Scope::Prospects);
+    let daily = series(json!({"recurrence": ["RRULE:FREQ=DAILY;COUNT=50"], "updated_at": null}));
+    desk.nylas.holds(&daily);
+    desk.told("event.created", &daily).await;
+    assert_eq!(desk.work_off().await, 2);
+    assert_eq!(desk.keys().len(), 50);
+}
+
+#[tokio::test]
+async fn series_made_public_is_shown_with_its_exceptions() {
+    let desk = Desk::new(Scope::Prospects);
+    let exception = |fields: Value| {
+        let mut exception = event(json!({"id": SECOND, "master_event_id": "m1", "original_start_time": 1_772_964_000,
+            "ical_uid": "s1", "title": "elsewhere", "updated_at": 1_772_351_000}));
+        let (Some(object), Value::Object(fields)) = (exception.as_object_mut(), fields) else { panic!("objects") };
+        object.extend(fields);
+        exception
+    };
+    desk.told("event.created", &weekly(json!({"visibility": "private"}))).await;
+    desk.told("event.updated", &exception(json!({"visibility": "private"}))).await;
+    assert!(desk.keys().is_empty());
+    let public = exception(json!({"updated_at": 1_772_352_000}));
+    desk.nylas.holds(&public);
+    desk.told("event.updated", &public).await;
+    desk.told("event.updated", &weekly(json!({"updated_at": 1_772_352_000}))).await;
+    assert_eq!(desk.subjects(), ["Pilot", "elsewhere", "Pilot"]);
+}
+
+#[tokio::test]
+async fn series_whose_rule_cannot_be_read_is_given_up_once_and_not_found_again_every_night() {
+    let desk = Desk::new(Scope::Prospects);
+    let odd = weekly(json!({"recurrence": ["RRULE:FREQ=SOMETIMES"], "updated_at": NOW - 100}));
+    desk.nylas.holds(&odd);
+    let night = |run: &str| json!({"type": "reconcile", "grant_id": "g1", "run": run}).to_string();
+    desk.receives(&night("r1")).await.expect("a decision");
+    let found = desk.queue.sent().into_iter().find(|message| message.body.contains("event.updated")).expect("found");
+    let failure = desk.receives(&found.body).await.expect_err("unreadable");
+    assert_eq!(failure.class(), "event.series");
+    let before = desk.queue.sent().len();
+    desk.receives(&night("r2")).await.expect("a decision");
+    let again = desk.queue.sent().split_off(before);
+    assert!(again.iter().all(|message| !message.body.contains("event.updated")), "{again:?}");
+}
+
+#[tokio::test]
+async fn event_that_was_cancelled_before_anything_was_heard_of_it_is_backfilled_as_nothing() {
+    let desk = Desk::new(Scope::Prospects);
+    let when = json!({"object": "timespan", "start_time": NOW - 3600, "end_time": NOW - 1800});
+    desk.nylas.holds(&event(json!({"status": "cancelled", "when": when})));
+    desk.receives(r#"{"type":"calendar.backfill","grant_id":"g1","calendar_id":"primary"}"#).await.expect("a decision");
+    assert!(desk.keys().is_empty());
 }

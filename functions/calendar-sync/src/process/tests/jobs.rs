@@ -294,3 +294,27 @@ async fn new_account_begins_its_watermark_and_one_that_has_one_keeps_it() {
     desk.receives(&news("grant.updated", NOW - 100, json!({}))).await.expect("a decision");
     assert_eq!(desk.mark().await, Some(NOW - 200));
 }
+
+#[tokio::test]
+async fn news_of_an_account_that_says_nothing_of_its_connection_hides_no_expiry() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.receives(&news("grant.updated", NOW - 100, json!({"reauthentication_flag": false})))
+        .await
+        .expect("a decision");
+    let expired = news("grant.expired", NOW - 200, json!({}));
+    assert_eq!(desk.receives(&expired).await.expect("a decision").to_string(), "done: account expired: told");
+    let other = news("grant.updated", NOW - 50, json!({"reauthentication_flag": false}));
+    let decision = desk.receives(&other).await.expect("a decision").to_string();
+    assert_eq!(decision, "skipped: something else about an account that has expired");
+}
+
+#[tokio::test]
+async fn alert_that_cannot_be_delivered_costs_neither_the_alarm_nor_the_news_behind_it() {
+    let desk = Desk::new(Scope::Prospects);
+    desk.told.1.store(true, Ordering::SeqCst);
+    let decision = desk.receives(&news("grant.expired", NOW - 500, json!({}))).await.expect("a decision");
+    assert!(decision.facts["by"].as_str().is_some_and(|by| by.starts_with("log alone")), "{decision:?}");
+    let back = news("grant.updated", NOW - 100, json!({"reauthentication_flag": true}));
+    let decision = desk.receives(&back).await.expect("a decision").to_string();
+    assert_eq!(decision, "done: account is back: what was missed is looked for");
+}
