@@ -108,7 +108,7 @@ impl<P: Ports> CalendarSync<'_, P> {
         self.begin_watermarks(grant, version.changed_at).await?;
         if standing.as_ref().is_none_or(|standing| became(&standing.link) != EXPIRED) {
             tracing::warn!(
-                grant = grant.as_str(),
+                grant.id = grant.as_str(),
                 "the account has expired: have its user connect it again in your application"
             );
             let mut metrics = Metrics::new(FUNCTION);
@@ -122,7 +122,7 @@ impl<P: Ports> CalendarSync<'_, P> {
                 Ok(()) => "alert".to_owned(),
                 Err(failure) if is_worth_another_try(&failure, self.ports.clock.now(), work) => return Err(failure),
                 Err(failure) => {
-                    tracing::error!(grant = grant.as_str(), class = failure.class(), "the alert cannot be delivered");
+                    tracing::error!(grant.id = grant.as_str(), class = failure.class(), "the alert cannot be delivered");
                     format!("log alone: {failure}")
                 }
             },

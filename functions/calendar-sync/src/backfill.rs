@@ -255,7 +255,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let so_far = |name: &str| progress.counts.get(name).copied().unwrap_or_default();
         // Google's calendars are named by addresses, which no log may hold: the grant and the run tell enough.
         tracing::info!(
-            grant = job.grant_id,
+            grant.id = job.grant_id,
             run,
             pages = so_far("pages"),
             events = so_far("events"),
