@@ -256,7 +256,8 @@ fn meetings_table(crm: &RestCrm) -> Table {
         ]);
     }
     for (series, all) in of_series.into_iter().filter(|(_, all)| *all > SHOWN_OF_A_SERIES) {
-        table.add_row([format!("… and {} more: {series}", all - SHOWN_OF_A_SERIES)]);
+        let series = series.trim_start_matches("Series: ");
+        table.add_row([format!("… {} more: {series}", all - SHOWN_OF_A_SERIES)]);
     }
     table
 }

@@ -81,6 +81,9 @@ pub enum OperateError {
         /// An event that is right.
         example: Option<Value>,
     },
+    /// It has ended, and could not do all that it should.
+    #[error("not all was done: the table says why under `problem`")]
+    NotAll,
     /// It answered in another form.
     #[error("the operator gave an answer of another release: {0}")]
     UnknownAnswer(Value),
@@ -159,6 +162,10 @@ async fn watch(
         if progress.ended || stands_still {
             say(&format!("{}\n", progress.run));
             say(&progress.table);
+            let has_problem = |row: &Value| row["problem"].is_string();
+            if progress.ended && progress.rows.as_array().is_some_and(|rows| rows.iter().any(has_problem)) {
+                return Err(OperateError::NotAll);
+            }
             return Ok((!progress.ended).then_some(progress.again));
         }
         if before.is_none() {

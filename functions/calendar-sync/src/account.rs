@@ -122,7 +122,11 @@ impl<P: Ports> CalendarSync<'_, P> {
                 Ok(()) => "alert".to_owned(),
                 Err(failure) if is_worth_another_try(&failure, self.ports.clock.now(), work) => return Err(failure),
                 Err(failure) => {
-                    tracing::error!(grant.id = grant.as_str(), class = failure.class(), "the alert cannot be delivered");
+                    tracing::error!(
+                        grant.id = grant.as_str(),
+                        class = failure.class(),
+                        "the alert cannot be delivered"
+                    );
                     format!("log alone: {failure}")
                 }
             },

@@ -127,6 +127,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Err(unreadable("`start` is not before `end`"));
         }
         let nylas = self.rules.ports.nylas;
+        if let Some(problem) = self.rules.unknown(&grant, work.deadline).await? {
+            return self.ended(&job, &run, &problem).await;
+        }
         let calendar = match &job.calendar_id {
             Some(calendar) => calendar.clone(),
             None => match self.own_calendars(&grant, work.deadline).await {
@@ -232,16 +235,18 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     async fn ended(&self, job: &Job, run: &str, problem: &str) -> Result<Decision, Failure> {
         let step = Step { number: job.step, last: true, problem: Some(problem.to_owned()), ..Step::default() };
         self.note(job, run, &step).await?;
-        Ok(Decision::held("backfill: the account is out of reach").with("run", run).with("problem", problem))
+        Ok(Decision::held("backfill: nothing can be read").with("run", run).with("problem", problem))
     }
 
     /// Leaves a calendar out that cannot be read.
     async fn next_calendar(&self, job: &Job, run: &str, error: &NylasError) -> Result<Decision, Failure> {
-        let Some(next) = job.in_next_calendar() else { return self.ended(job, run, &error.to_string()).await };
+        let calendar = job.calendar_id.as_deref().unwrap_or_default();
+        let problem = format!("the calendar {calendar} cannot be read: {error}");
+        let Some(next) = job.in_next_calendar() else { return self.ended(job, run, &problem).await };
         self.go_on_with_backfill(next, run).await?;
-        let step = Step { number: job.step, problem: Some(error.to_string()), ..Step::default() };
+        let step = Step { number: job.step, problem: Some(problem.clone()), ..Step::default() };
         self.note(job, run, &step).await?;
-        Ok(Decision::done("backfill: a calendar cannot be read").with("run", run).with("problem", error.to_string()))
+        Ok(Decision::done("backfill: a calendar cannot be read").with("run", run).with("problem", problem))
     }
 
     async fn go_on_with_backfill(&self, next: Job, run: &str) -> Result<(), Failure> {

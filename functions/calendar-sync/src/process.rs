@@ -208,6 +208,12 @@ impl<'a> CalendarSync<'a, Deployed> {
 }
 
 impl<'a, P: Ports> CalendarSync<'a, P> {
+    /// Why nothing can be had of an account that Nylas does not know; none if it knows it.
+    pub(crate) async fn unknown(&self, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, NylasError> {
+        let is_known = self.mailboxes.is_known(self.ports.nylas, grant, deadline).await?;
+        Ok((!is_known).then(|| format!("Nylas knows no account {grant}: look its grant id up in the dashboard")))
+    }
+
     /// The provider of an account; none if there is no such account any more.
     pub(crate) async fn provider(&self, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, NylasError> {
         self.mailboxes.provider(self.ports.nylas, grant, deadline).await

@@ -114,6 +114,11 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// One page of one calendar: what is not known yet goes into the queue.
     async fn look_through(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
+        if let Some(problem) = self.rules.unknown(grant, work.deadline).await? {
+            let step = Step { last: true, problem: Some(problem.clone()), ..Step::default() };
+            job.note(FUNCTION, ports.links, &ports.clock, step).await?;
+            return Ok(Decision::held("reconcile: there is no such account").with("problem", problem));
+        }
         let mark = watermark(ports.links, FUNCTION, grant).await?;
         let Some(span) = job.span(mark, work) else {
             let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
@@ -176,8 +181,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             Err(error) if error.is_out_of_reach() || error.is_refused() => {
                 let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
                     .with("problem", error.to_string());
-                let problem = Step { problem: Some(error.to_string()), number: job.step, ..Step::default() };
-                job.note(FUNCTION, ports.links, &ports.clock, problem).await?;
+                let problem = format!("the calendar {calendar} cannot be read: {error}");
+                let step = Step { problem: Some(problem), ..Step::default() };
+                job.note(FUNCTION, ports.links, &ports.clock, step).await?;
                 // What was changed there meanwhile has still to be found.
                 let span = Span { closes_the_gap: false, ..span };
                 let next = at(further, None, None);

@@ -91,6 +91,14 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let received = Received { after: span.from - 1, before: span.to };
         let page = ports.nylas.messages(grant, received, job.place.page_token.as_deref(), work.deadline).await;
         let page = match page {
+            // A grant that is not there has no mail, and never will.
+            Err(error) if error.is_refused() => {
+                let problem =
+                    format!("the mail of the account {grant} cannot be listed: {error}; is that its grant id?");
+                let step = Step { last: true, problem: Some(problem.clone()), ..Step::default() };
+                job.note(FUNCTION, ports.links, &ports.clock, step).await?;
+                return Ok(Decision::held("reconcile: the mailbox cannot be read").with("problem", problem));
+            }
             // What it missed is fetched when it is back: the watermark stays where it is, and there is one from now on.
             Err(error) if error.is_out_of_reach() => {
                 if mark.is_none() && span.closes_the_gap {

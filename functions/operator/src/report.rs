@@ -150,7 +150,7 @@ impl Report {
                 ""
             };
             sentences.push(format!(
-                "What is queued begins once {waiting} has time for it; if nothing begins within minutes, look into the \
+                "What is queued begins once its turn has come in {waiting}; if nothing begins within minutes, look into the \
                  log and the dead-letter queue of {waiting}.{unknown} To see how far it has come, ask again with {again}"
             ));
         }

@@ -159,6 +159,16 @@ impl Mailboxes {
         Arc::clone(known.entry(grant.clone()).or_default())
     }
 
+    /// False if Nylas knows no such account.
+    pub async fn is_known(
+        &self,
+        nylas: &impl DescribeMailbox,
+        grant: &GrantId,
+        deadline: Deadline,
+    ) -> Result<bool, NylasError> {
+        Ok(self.grant(nylas, grant, deadline).await?.is_some())
+    }
+
     /// The provider of a grant; none if the grant is gone.
     pub async fn provider(
         &self,

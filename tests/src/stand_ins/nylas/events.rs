@@ -166,7 +166,11 @@ fn calendar_of<'a>(asked: &'a Asked, grant: &Grant) -> std::result::Result<&'a s
     match asked.text("calendar_id") {
         None => Err(ApiError::invalid("calendar_id is required")),
         Some("primary") if grant.provider == "icloud" => Err(ApiError::invalid("iCloud has no primary calendar")),
-        Some(calendar) => Ok(calendar),
+        Some(calendar) if calendar == "primary" || grant.provider == "microsoft" => Ok(calendar),
+        Some(calendar) => {
+            let is_there = |known: &Value| known["id"] == calendar;
+            if calendars_of(grant).iter().any(is_there) { Ok(calendar) } else { Err(ApiError::not_found()) }
+        }
     }
 }
 

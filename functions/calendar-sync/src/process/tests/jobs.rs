@@ -318,3 +318,17 @@ async fn alert_that_cannot_be_delivered_costs_neither_the_alarm_nor_the_news_beh
     let decision = desk.receives(&back).await.expect("a decision").to_string();
     assert_eq!(decision, "done: account is back: what was missed is looked for");
 }
+
+#[tokio::test]
+async fn account_that_nylas_does_not_know_is_named_as_what_it_is() {
+    let desk = Desk::new(Scope::Prospects);
+    for job in [
+        json!({"type": "reconcile", "grant_id": "nobody", "run": "x"}),
+        json!({"type": "calendar.backfill", "grant_id": "nobody", "run": "y"}),
+    ] {
+        let progress = desk.run(&job).await;
+        assert!(progress.ended);
+        let problem = progress.problem.expect("a problem");
+        assert_eq!(problem, "Nylas knows no account nobody: look its grant id up in the dashboard");
+    }
+}
