@@ -17,7 +17,7 @@ use shared::engine::{Links as _, PutLink, StoredLink, Work};
 use shared::telemetry::Metrics;
 
 use crate::FUNCTION;
-use crate::process::{CalendarSync, Ports, told_at};
+use crate::process::{CalendarSync, Ports, carried, told_at};
 
 /// The function that handles mail, whose queue gets a job as well.
 const MAIL_FUNCTION: &str = "email-activity";
@@ -58,7 +58,8 @@ impl<P: Ports> CalendarSync<'_, P> {
         if admit(standing.as_ref().map(|standing| &standing.link), version, Some(kind)) == Admission::Older {
             return Ok(Decision::skipped("older than what is known of the account"));
         }
-        let account = account_in(&work.body);
+        // What cannot be read costs the words of an alert, not the alert.
+        let account: Account = carried(&work.body).unwrap_or_default();
         match kind {
             "grant.expired" => self.lost(grant, &account, kind, version, standing, work).await,
             "grant.created" | "grant.updated" => {
@@ -200,19 +201,6 @@ fn became(link: &Link) -> &str {
 
 fn account_key(grant: &GrantId) -> LinkKey {
     LinkKey::new("account", grant.as_str())
-}
-
-fn account_in(body: &str) -> Account {
-    #[derive(Deserialize)]
-    struct Notification {
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    struct Data {
-        object: Account,
-    }
-    // What cannot be read costs the words of an alert, not the alert.
-    serde_json::from_str::<Notification>(body).map(|notification| notification.data.object).unwrap_or_default()
 }
 
 fn words_for(grant: &GrantId, account: &Account) -> String {

@@ -151,10 +151,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             EventFilter { start: Some(from), end: Some(to), show_cancelled: !is_icloud, ..EventFilter::default() };
         let seen_at = self.now();
         let page = match nylas.events(&grant, &calendar, &wanted, job.page_token.as_deref(), work.deadline).await {
-            Err(NylasError::GrantExpired(_)) => {
-                let problem = NylasError::GrantExpired(job.grant_id.clone()).to_string();
-                return self.ended(&job, &run, &problem).await;
-            }
+            Err(error @ NylasError::GrantExpired(_)) => return self.ended(&job, &run, &error.to_string()).await,
             // One calendar that cannot be read is no reason to leave the others out.
             Err(error) if error.is_out_of_reach() || error.is_refused() => {
                 return self.next_calendar(&job, &run, &error).await;
@@ -226,9 +223,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         if !event.is_cancelled() || event.master_event_id.is_some() {
             return Ok(true);
         }
-        let grant = event.grant_id.clone().unwrap_or_default();
-        let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
-        Ok(self.copy(&key).await?.is_some())
+        Ok(self.copy(&CopyKey::of(event)).await?.is_some())
     }
 
     /// Ends a run before its time.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use shared::domain::link::Version;
+use shared::nylas::event::Event;
 use std::collections::BTreeSet;
 
 /// The clock of a provider, which tells when an event was changed, and Nylas's, which tells when one was deleted, are not
@@ -29,6 +30,14 @@ pub struct CopyKey {
     /// Google one that was changed by itself has the same id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_rule: bool,
+}
+
+impl CopyKey {
+    /// The key of an event that its calendar holds by itself.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        Self { grant: event.grant_id.clone().unwrap_or_default(), event: event.id.clone(), by_rule: false }
+    }
 }
 
 /// What is known of a copy.
@@ -144,12 +153,6 @@ impl Copies {
     #[must_use]
     pub fn get(&self, key: &CopyKey) -> Option<&Copy> {
         self.known.iter().find(|copy| copy.key == *key)
-    }
-
-    /// Every copy, live or gone.
-    #[must_use]
-    pub fn all(&self) -> &[Copy] {
-        &self.known
     }
 
     /// The id under which the CRM knows the meeting; none before it was first written.

@@ -204,16 +204,16 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let version = version_of(master, told_at(work));
-        let key = key_of(master);
-        if !self.is_there(master, seen_at, work).await? {
+        let key = CopyKey::of(master);
+        let tombstone = self.tombstone(&key).await?;
+        let mut known = self.remembered(&key).await?.0;
+        if !self.is_there(master, version, tombstone.max(known.deleted_at), seen_at, work.deadline).await? {
             return Ok(Decision::skipped("deleted since"));
         }
-        let tombstone = self.tombstone(&key).await?;
         let single = self.copy(&key).await?.filter(|copy| copy.content().is_some());
         if single.as_ref().is_some_and(|copy| !copy.is_older_than(version)) {
             return Ok(Decision::skipped("older than what is known: it is no series any more"));
         }
-        let mut known = self.remembered(&key).await?.0;
         known.take_in(master);
         let master = self.in_its_zone(known.complete(master), work.deadline).await?;
 
@@ -378,7 +378,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
 
     /// Removes what was laid out of an event that was a series and is none any more.
     pub(crate) async fn no_longer_a_series(&self, event: &Event, work: &Work) -> Result<(), Failure> {
-        let key = key_of(event);
+        let key = CopyKey::of(event);
         let version = version_of(event, told_at(work));
         let Some(laid) = self.laid_out(&key).await?.filter(|laid| laid.version <= version) else { return Ok(()) };
         if laid.any {
@@ -426,7 +426,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let Some((master, _)) = id.rsplit_once('_') else { return Ok(None) };
         let Some(start) = original_start_of(master, id) else { return Ok(None) };
         let Some(master) = self.fetched(grant, calendar, master, deadline).await? else { return Ok(None) };
-        let known = self.remembered(&key_of(&master)).await?.0;
+        let known = self.remembered(&CopyKey::of(&master)).await?.0;
         let master = self.in_its_zone(known.complete(&master), deadline).await?;
         let around = Window {
             from: shifted(start, -SignedDuration::from_hours(1)),
@@ -503,23 +503,19 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 
     /// False if the master was deleted, and not seen in its calendar since.
-    async fn is_there(&self, master: &Event, seen_at: Option<i64>, work: &Work) -> Result<bool, Failure> {
-        let key = key_of(master);
-        let deleted_at = self.tombstone(&key).await?.max(self.remembered(&key).await?.0.deleted_at);
-        let Some(at) = deleted_at else { return Ok(true) };
-        if has_come_back(at, seen_at) {
-            return Ok(true);
-        }
-        match order(at, version_of(master, told_at(work)).changed_at, false) {
+    async fn is_there(
+        &self,
+        master: &Event,
+        version: Version,
+        deleted_at: Option<i64>,
+        seen_at: Option<i64>,
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        let Some(at) = deleted_at.filter(|at| !has_come_back(*at, seen_at)) else { return Ok(true) };
+        match order(at, version.changed_at, false) {
             Order::Later => Ok(false),
             Order::Earlier => Ok(true),
-            Order::Unclear => match GrantId::parse(&key.grant) {
-                Some(grant) => {
-                    let calendar = master.calendar_id.as_deref();
-                    Ok(self.fetched(&grant, calendar, &master.id, work.deadline).await?.is_some())
-                }
-                None => Ok(false),
-            },
+            Order::Unclear => Ok(self.beside(master, &master.id, deadline).await?.is_some()),
         }
     }
 
@@ -560,7 +556,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 if let Some(start) = original_start_of(&master.id, &id) {
                     return Ok::<_, Failure>(Some((start, id)));
                 }
-                let event = self.occurrence(master, &id, deadline).await?;
+                let event = self.beside(master, &id, deadline).await?;
                 Ok(event.and_then(|event| Some((event.original_start_time?, id))))
             })
             .buffer_unordered(SIDE_BY_SIDE)
@@ -569,8 +565,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(found.into_iter().flatten().map(|(start, id)| (start.as_second(), id)).collect())
     }
 
-    /// An occurrence that its calendar holds by itself, as Nylas holds it; none if it is gone.
-    async fn occurrence(&self, master: &Event, id: &str, deadline: Deadline) -> Result<Option<Event>, Failure> {
+    /// An event of a master's calendar, as Nylas holds it; none if it is gone.
+    async fn beside(&self, master: &Event, id: &str, deadline: Deadline) -> Result<Option<Event>, Failure> {
         let Some(grant) = master.grant_id.as_deref().and_then(GrantId::parse) else { return Ok(None) };
         self.fetched(&grant, master.calendar_id.as_deref(), id, deadline).await
     }
@@ -578,7 +574,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// Keeps an occurrence that was changed by itself. Nobody notifies of one that went with a change of its series.
     async fn keep_changed(&self, master: &Event, start: i64, id: &str, work: &Work) -> Result<Decision, Failure> {
         let seen_at = self.now();
-        let decision = if let Some(event) = self.occurrence(master, id, work.deadline).await? {
+        let decision = if let Some(event) = self.beside(master, id, work.deadline).await? {
             self.single(&event, Some(seen_at), work).await?
         } else {
             let grant = master.grant_id.as_deref().unwrap_or_default();
@@ -723,10 +719,6 @@ fn told(slice: Slice, left: usize, more: bool) -> Result<Decision, Failure> {
         .with("left", left)
         .with("more", more)
         .waiting_for(waits_for))
-}
-
-fn key_of(event: &Event) -> CopyKey {
-    CopyKey { grant: event.grant_id.clone().unwrap_or_default(), event: event.id.clone(), by_rule: false }
 }
 
 fn series_key(series: &CopyKey) -> LinkKey {

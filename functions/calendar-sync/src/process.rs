@@ -2,6 +2,7 @@
 //! kept.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::future::Future;
 
@@ -308,11 +309,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
 
     /// Decides about one event that is no master of a series.
     pub(crate) async fn single(&self, event: &Event, seen_at: Option<i64>, work: &Work) -> Result<Decision, Failure> {
-        let judged = self.judge(event, false, seen_at, told_at(work), work.deadline).await?;
-        let key = judged.held.copy.key.clone();
-        let CopyState::Live { version, .. } = judged.held.copy.state else {
-            return Ok(judged.decision);
-        };
+        let key = CopyKey::of(event);
+        let version = version_of(event, told_at(work));
         let series = self.note_occurrence(event).await?;
         if series.is_deleted_since(version, seen_at) {
             return Ok(Decision::skipped("deleted with its series"));
@@ -329,6 +327,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                 Order::Later | Order::Unclear => return self.is_it_there(event, at, work).await,
             },
         };
+        let judged = self.judge(event, false, seen_at, version.changed_at, work.deadline).await?;
         let identity = identity_of(event, series.uid.as_deref());
         let Some(identity) = index.bind(&key, over, &identity).await? else {
             return Ok(Decision::skipped("deleted since"));
@@ -421,7 +420,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// The event with all that is needed: as it was notified, else as Nylas holds it, with the time at which that was seen;
     /// none if it is gone.
     async fn whole(&self, envelope: &Envelope, work: &Work) -> Result<Option<(Event, Option<i64>)>, Failure> {
-        let carried = carried_event(&work.body);
+        let carried: Option<Event> = carried(&work.body);
         let grant = envelope.grant.clone();
         let is_whole = !envelope.trigger.payload.transformed && !envelope.trigger.payload.truncated;
         match carried {
@@ -498,14 +497,13 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     ) -> Result<Judged, Failure> {
         let people = People::in_event(event);
         let (meeting, decision) = self.meeting(event, &people, deadline).await?;
-        let grant = event.grant_id.clone().unwrap_or_default();
         let version = version_of(event, told_at);
         let state = CopyState::Live {
             version,
             content: meeting.as_ref().map(digest_of),
             of_the_organizer: self.is_of_the_organizer(event, &people, deadline).await?,
         };
-        let key = CopyKey { grant, event: event.id.clone(), by_rule };
+        let key = CopyKey { by_rule, ..CopyKey::of(event) };
         let calendars = event.calendar_id.clone().into_iter().collect();
         let copy = Copy { key, calendars, state, private: event.is_private(), lost: false };
         Ok(Judged { held: Held { copy, meeting, seen_at }, decision })
@@ -559,9 +557,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let outside: Vec<EmailAddress> = people.outside(&self.rules.settings.company_domains);
         Ok(self.lookup.find(&addresses_to_look_up(&outside), deadline).await?)
     }
-}
 
-impl<P: Ports> BatchRules<'_, '_, P> {
     /// True if the copy lies in the calendar of who called the meeting. Only a colleague's can.
     async fn is_of_the_organizer(&self, event: &Event, people: &People, deadline: Deadline) -> Result<bool, Failure> {
         let colleague =
@@ -605,17 +601,17 @@ impl<P: Ports> HeldCopies for BatchRules<'_, '_, P> {
     }
 }
 
-/// The event that a notification carries, if it can be read.
-fn carried_event(body: &str) -> Option<Event> {
+/// What a notification carries, if it can be read.
+pub(crate) fn carried<T: DeserializeOwned>(body: &str) -> Option<T> {
     #[derive(Deserialize)]
-    struct Notification {
-        data: Data,
+    struct Notification<T> {
+        data: Data<T>,
     }
     #[derive(Deserialize)]
-    struct Data {
-        object: Event,
+    struct Data<T> {
+        object: T,
     }
-    serde_json::from_str::<Notification>(body).ok().map(|notification| notification.data.object)
+    serde_json::from_str::<Notification<T>>(body).ok().map(|notification| notification.data.object)
 }
 
 /// When a message tells what it tells, in Unix seconds: the time of the notification, else when it was queued.
@@ -643,8 +639,7 @@ fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
 
 /// The calendar that a deletion names, if it does.
 fn calendar_in(body: &str) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_str(body).ok()?;
-    body["data"]["object"]["calendar_id"].as_str().map(str::to_owned)
+    carried::<serde_json::Value>(body)?["calendar_id"].as_str().map(str::to_owned)
 }
 
 /// The decision, now that it is known what the news came to.

@@ -179,11 +179,9 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             }
             // One calendar that cannot be read is no reason to leave the others out.
             Err(error) if error.is_out_of_reach() || error.is_refused() => {
-                let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
-                    .with("problem", error.to_string());
                 let problem = format!("the calendar {calendar} cannot be read: {error}");
-                let step = Step { problem: Some(problem), ..Step::default() };
-                job.note(FUNCTION, ports.links, &ports.clock, step).await?;
+                let decision = told(Decision::done("reconcile: a calendar cannot be read"), (0, 0), pass, calendar)
+                    .with("problem", problem);
                 // What was changed there meanwhile has still to be found.
                 let span = Span { closes_the_gap: false, ..span };
                 let next = at(further, None, None);
@@ -238,7 +236,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let next = Job { listed: job.listed + counted.0, missed: job.missed + counted.1, ..job.next(span, next) };
         send(ports.queue, &next.to_message(FUNCTION)?).await?;
         let counts = [("listed", found.0), (RECOVERED, found.1)];
-        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, ..Step::default() }).await?;
+        let problem = decision.facts.get("problem").and_then(Value::as_str).map(str::to_owned);
+        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, problem, ..Step::default() }).await?;
         Ok(decision.with("from", span.from).with("to", span.to))
     }
 
@@ -294,8 +293,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(false);
         }
         let version = version_of(event, 0);
-        let grant = event.grant_id.clone().unwrap_or_default();
-        let key = CopyKey { grant, event: event.id.clone(), by_rule: false };
+        let key = CopyKey::of(event);
         if event.is_master() {
             return Ok(self.laid_out(&key).await?.is_some_and(|laid| laid.version >= version));
         }
