@@ -1,5 +1,6 @@
 //! What people are told at once: one text, posted to an incoming webhook as Slack's take it.
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -8,7 +9,7 @@ use std::future::Future;
 use crate::aws::secrets::Secrets;
 use crate::configuration::parse_address;
 use crate::domain::failure::Failure;
-use crate::engine::Deadline;
+use crate::engine::{Deadline, Work};
 use crate::http::{ApiClient, ApiSettings, Credential, FailureClasses};
 
 /// The stable names of the failures.
@@ -29,6 +30,31 @@ const PARAMETER: &str = "AlertWebhookUrl";
 pub trait Alert: Sync {
     /// Tells them a text. It may be told twice if the answer is lost.
     fn alert(&self, text: &str, deadline: Deadline) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// How long an alert that cannot be delivered is tried again.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Tells people what a message led to, and answers by what they were told. What cannot be delivered within an hour stands
+/// in the log alone: whatever follows from the message does not depend on who was told.
+///
+/// # Errors
+/// Those of the webhook that another try may mend.
+pub async fn tell(alerts: Option<&impl Alert>, text: &str, work: &Work, now: Timestamp) -> Result<String, Failure> {
+    let Some(alerts) = alerts else { return Ok(format!("log alone: off ({PARAMETER})")) };
+    match alerts.alert(text, work.deadline).await {
+        Ok(()) => Ok("alert".to_owned()),
+        Err(failure) if is_worth_another_try(&failure, now, work) => Err(failure),
+        Err(failure) => {
+            tracing::error!(class = failure.class(), "the alert cannot be delivered");
+            Ok(format!("log alone: {failure}"))
+        }
+    }
+}
+
+fn is_worth_another_try(failure: &Failure, now: Timestamp, work: &Work) -> bool {
+    let passes = matches!(failure, Failure::Transient { .. } | Failure::Untried { .. });
+    passes && failure.class() != FAILURE_CLASSES.unauthorized && now.duration_since(work.sent_at) < PATIENCE
 }
 
 /// An incoming webhook. Its address is a secret: whoever knows it can post.

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use shared::alerts::Alert as _;
+use shared::alerts::tell;
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Admission, Link, LinkKey, LinkState, Version, admit};
@@ -14,10 +14,11 @@ use shared::domain::queue_message::GroupId;
 use shared::engine::job::{job_message, send};
 use shared::engine::watermark::watermark;
 use shared::engine::{Links as _, PutLink, StoredLink, Work};
+use shared::nylas::object_in;
 use shared::telemetry::Metrics;
 
 use crate::FUNCTION;
-use crate::process::{CalendarSync, Ports, carried, told_at};
+use crate::process::{CalendarSync, Ports, told_at};
 
 /// The function that handles mail, whose queue gets a job as well.
 const MAIL_FUNCTION: &str = "email-activity";
@@ -26,9 +27,6 @@ const MAIL_FUNCTION: &str = "email-activity";
 const CONNECTED: &str = "connected";
 const EXPIRED: &str = "expired";
 const DELETED: &str = "deleted";
-
-/// How long an alert that cannot be delivered is tried again.
-const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// Set once people were told.
 const TOLD: &str = "told";
@@ -59,7 +57,7 @@ impl<P: Ports> CalendarSync<'_, P> {
             return Ok(Decision::skipped("older than what is known of the account"));
         }
         // What cannot be read costs the words of an alert, not the alert.
-        let account: Account = carried(&work.body).unwrap_or_default();
+        let account: Account = object_in(&work.body).unwrap_or_default();
         match kind {
             "grant.expired" => self.lost(grant, &account, kind, version, standing, work).await,
             "grant.created" | "grant.updated" => {
@@ -118,21 +116,8 @@ impl<P: Ports> CalendarSync<'_, P> {
         }
         // Before anything that may fail: what follows from it does not depend on who was told.
         self.remember(grant, EXPIRED, kind, version, false, standing).await?;
-        let told = match &self.ports.alerts {
-            Some(alerts) => match alerts.alert(&words_for(grant, account), work.deadline).await {
-                Ok(()) => "alert".to_owned(),
-                Err(failure) if is_worth_another_try(&failure, self.ports.clock.now(), work) => return Err(failure),
-                Err(failure) => {
-                    tracing::error!(
-                        grant.id = grant.as_str(),
-                        class = failure.class(),
-                        "the alert cannot be delivered"
-                    );
-                    format!("log alone: {failure}")
-                }
-            },
-            None => "log alone: off (AlertWebhookUrl)".to_owned(),
-        };
+        let words = words_for(grant, account);
+        let told = tell(self.ports.alerts, &words, work, self.ports.clock.now()).await?;
         let standing = self.ports.links.get(&account_key(grant)).await?;
         self.remember(grant, EXPIRED, kind, version, true, standing).await?;
         Ok(Decision::done("account expired: told").with("by", told))
@@ -187,11 +172,6 @@ impl<P: Ports> CalendarSync<'_, P> {
 }
 
 /// News of the account itself wait behind an alert, so it is not tried for as long as other things are.
-fn is_worth_another_try(failure: &Failure, now: jiff::Timestamp, work: &Work) -> bool {
-    let passes = matches!(failure, Failure::Transient { .. } | Failure::Untried { .. });
-    passes && failure.class() != "alert.unauthorized" && now.duration_since(work.sent_at) < PATIENCE
-}
-
 fn became(link: &Link) -> &str {
     match &link.state {
         LinkState::Live { became } => became,

@@ -4,10 +4,10 @@
 //! tombstone in the same place, so that whichever of the two is second finds the first.
 
 use serde_json::Value;
-use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Links, PutLink, Revision};
+use shared::meetings::copy_key;
 
 use crate::copies::CopyKey;
 
@@ -96,7 +96,7 @@ impl<L: Links> CopyIndex<'_, L> {
     }
 
     async fn read(&self, copy: &CopyKey) -> Result<(Known, Option<Revision>), Failure> {
-        let Some(standing) = self.links.get(&copy_key(copy)).await? else {
+        let Some(standing) = self.links.get(&key_of(copy)).await? else {
             return Ok((Known::Unheard, None));
         };
         let known = match standing.link.state {
@@ -119,15 +119,15 @@ impl<L: Links> CopyIndex<'_, L> {
         expected: Option<Revision>,
     ) -> Result<bool, Failure> {
         let facts = calendar.map(|calendar| (CALENDAR.to_owned(), calendar.into())).into_iter().collect();
-        let link = Link { key: copy_key(copy), state, version, content: None, facts };
+        let link = Link { key: key_of(copy), state, version, content: None, facts };
         let put = self.links.put(&link, expected, self.clock.now()).await?;
         Ok(matches!(put, PutLink::Stored(_)))
     }
 }
 
-/// The key of a copy. An occurrence by rule and the same occurrence held by itself are one: their ids are.
-fn copy_key(copy: &CopyKey) -> LinkKey {
-    LinkKey::new("event-copy", &sha256_hex(&[copy.grant.as_bytes(), b"/", copy.event.as_bytes()]))
+/// An occurrence by rule and the same occurrence held by itself are one copy here: their ids are.
+fn key_of(copy: &CopyKey) -> LinkKey {
+    copy_key(&copy.grant, &copy.event)
 }
 
 #[cfg(test)]

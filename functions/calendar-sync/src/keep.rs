@@ -10,10 +10,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::crm::meeting::{Meeting, WriteMeetings};
+use shared::crm::meeting::{Meeting, MeetingTime, WriteMeetings};
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Deadline, Links, PutLink, Revision};
+use shared::meetings::{MeetingAt, meeting_key, remember_place};
 
 use crate::copies::{Copies, Copy, CopyKey, CopyState, News, Step};
 
@@ -109,12 +110,6 @@ struct Facts {
 struct Read {
     facts: Facts,
     revision: Option<Revision>,
-}
-
-/// The key of a meeting's link.
-#[must_use]
-pub fn meeting_key(identity: &str) -> LinkKey {
-    LinkKey::new("meeting", identity)
 }
 
 impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
@@ -242,6 +237,10 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
             return Ok(None);
         }
         let meeting = Meeting { external_event_id, ..meeting };
+        // Before the CRM has it: once it does, nothing is left to be done again.
+        if let Err(failure) = self.remember_place(key, &meeting).await {
+            return Err(self.give_up(key, failure).await);
+        }
         let written = self.crm.upsert_meeting(&meeting, deadline).await;
         let content = copy.content().unwrap_or_default();
         match written {
@@ -255,6 +254,14 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
             }
             Err(error) => Err(self.give_up(key, error.into()).await),
         }
+    }
+
+    /// Remembers where and when a meeting is joined, so that what was recorded there finds it.
+    async fn remember_place(&self, key: &LinkKey, meeting: &Meeting) -> Result<(), Failure> {
+        let (Some(link), MeetingTime::Span { start, end }) = (&meeting.link, meeting.time) else { return Ok(()) };
+        let identity = key.identity().to_owned();
+        remember_place(self.links, link, &MeetingAt { identity, start, end }, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn remove(
@@ -373,6 +380,7 @@ mod tests {
     use shared::crm::meeting::{MeetingStatus, MeetingTime};
     use shared::engine::testing::MemoryLinks;
     use shared::http::CallError;
+    use shared::meetings::{kept_meeting, meetings_joined};
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
@@ -701,6 +709,27 @@ mod tests {
         stage.take_in(live(1, 10, "created")).await.expect_err("the answer was lost");
         let link = stage.links.get(&meeting_key("meeting")).await.expect("a store").expect("a link");
         assert!(matches!(link.link.state, LinkState::Live { .. }), "{:?}", link.link.state);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn meeting_is_found_by_others_under_its_key_and_where_and_when_it_is_joined() {
+        let stage = Stage::with(Crm::default());
+        let mut online = live(1, 10, "created");
+        let (start, end) = (at(1_772_359_200), at(1_772_361_000));
+        if let Some(meeting) = &mut online.meeting {
+            meeting.link = Some("https://meet.example/room".to_owned());
+            meeting.time = MeetingTime::Span { start, end };
+        }
+        stage.take_in(online).await.expect("kept");
+        let kept = kept_meeting(&stage.links, "meeting").await.expect("a store").expect("a meeting");
+        assert_eq!(kept.external_event_id.as_deref(), Some("e1"));
+        assert_eq!(kept.copies[0].grant, "g1");
+        let joined = meetings_joined(&stage.links, "https://meet.example/room", start).await.expect("a store");
+        assert_eq!(joined, [MeetingAt { identity: "meeting".to_owned(), start, end }]);
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
     }
 
     #[tokio::test(start_paused = true)]

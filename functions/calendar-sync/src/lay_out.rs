@@ -19,6 +19,7 @@ use shared::domain::notification::GrantId;
 use shared::domain::queue_message::GroupId;
 use shared::engine::job::{job_message, send};
 use shared::engine::{Deadline, Links as _, PutLink, Revision, Work};
+use shared::meetings::{identity_of, original_start_of};
 use shared::nylas::event::{Event, When};
 use shared::reconcile::SIDE_BY_SIDE;
 
@@ -26,11 +27,8 @@ use crate::FUNCTION;
 use crate::backfill::as_if_notified;
 use crate::copies::{CopyKey, Order, has_come_back, order};
 use crate::index::Known;
-use crate::meeting::identity_of;
 use crate::process::{BatchRules, Ports, ReadEvents as _, told_at, version_of};
-use crate::series::{
-    Window, events_of, is_known_zone, occurrence_id, occurrences, original_start_of, start_of, with_zone,
-};
+use crate::series::{Window, events_of, is_known_zone, occurrence_id, occurrences, start_of, with_zone};
 
 /// How far occurrences are laid out before and after now.
 const LAID_OUT: SignedDuration = SignedDuration::from_hours(90 * 24);

@@ -3,13 +3,12 @@
 use shared::crm::ContactsByAddress;
 use shared::crm::matching::{Matched, known_as};
 use shared::crm::meeting::{Attendee, Meeting, MeetingStatus, MeetingTime};
-use shared::domain::address::{CompanyDomains, EmailAddress};
+use shared::domain::address::CompanyDomains;
 use shared::domain::decision::Decision;
 use shared::domain::digest::sha256_hex;
-use shared::nylas::event::{Event, Invitee, When};
+use shared::nylas::event::{Event, Invitee, People, When};
 
 use crate::notes::notes;
-use crate::series;
 
 /// Which meetings the CRM has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,60 +33,10 @@ impl Scope {
     }
 }
 
-/// The people in a meeting, normalised; what is no address is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct People {
-    /// Who called it.
-    pub organizer: Option<EmailAddress>,
-    /// Who is invited.
-    pub invited: Vec<EmailAddress>,
-}
-
-impl People {
-    /// The people in an event.
-    #[must_use]
-    pub fn in_event(event: &Event) -> Self {
-        let organizer = event.organizer.as_ref().and_then(|organizer| person(organizer.email.as_deref()?));
-        let invited = event.participants.iter().flatten().filter_map(address_of).collect();
-        Self { organizer, invited }
-    }
-
-    /// Everyone, each once, the organizer first.
-    #[must_use]
-    pub fn everyone(&self) -> Vec<EmailAddress> {
-        let mut everyone: Vec<EmailAddress> = Vec::new();
-        for address in self.organizer.iter().chain(&self.invited) {
-            if !everyone.contains(address) {
-                everyone.push(address.clone());
-            }
-        }
-        everyone
-    }
-
-    /// Those outside the company.
-    #[must_use]
-    pub fn outside(&self, company: &CompanyDomains) -> Vec<EmailAddress> {
-        self.everyone().into_iter().filter(|address| !company.contains(address)).collect()
-    }
-}
-
-fn address_of(invitee: &Invitee) -> Option<EmailAddress> {
-    person(invitee.email.as_deref()?)
-}
-
-/// A person's address. Google gives calendars and rooms addresses too, and names them as organizer or among the invited.
-fn person(address: &str) -> Option<EmailAddress> {
-    EmailAddress::parse(address).filter(|address| !address.domain().ends_with("calendar.google.com"))
-}
-
 /// The decision on an event that becomes no meeting whoever is in it; none for one that may.
 #[must_use]
 pub fn dropped(event: &Event, people: &People, company: &CompanyDomains, scope: Scope) -> Option<Decision> {
-    let invited = event.participants.iter().flatten();
-    let addresses = invited.filter_map(|invitee| invitee.email.as_deref().and_then(EmailAddress::parse));
-    // Microsoft may leave addresses out: whose they are nobody knows.
-    let nameless = event.participants.iter().flatten().count() - addresses.count();
-    let outside = people.outside(company).len() + nameless;
+    let outside = people.outside(company).len() + people.without_address;
     if outside == 0 && people.everyone().len() <= 1 {
         return Some(Decision::skipped("personal block"));
     }
@@ -152,7 +101,7 @@ fn status_of(status: Option<&str>) -> MeetingStatus {
 
 fn attendees_of(event: &Event, known: &ContactsByAddress) -> Vec<Attendee> {
     let attendee = |invitee: &Invitee| {
-        let email = address_of(invitee);
+        let email = invitee.address();
         let contact = email.as_ref().and_then(|email| known_as(email).find_map(|address| known.get(&address)?.first()));
         Attendee {
             contact_id: contact.map(|contact| contact.id.clone()),
@@ -172,28 +121,13 @@ pub fn digest_of(meeting: &Meeting) -> String {
     sha256_hex(&[format!("{said:?}").as_bytes()])
 }
 
-/// What makes copies one meeting: the iCalendar UID and the occurrence of the series; where there is no UID, the event
-/// itself, whose id Google's copies share. An occurrence goes by the UID of its series where that is known: Exchange gives
-/// occurrences UIDs of their own.
-#[must_use]
-pub fn identity_of(event: &Event, series_uid: Option<&str>) -> String {
-    let start = event.master_event_id.as_deref().map(|master| {
-        // Google's ids of occurrences end in their start; others name nothing but themselves.
-        let start = event.original_start_time.or_else(|| series::original_start_of(master, &event.id));
-        start.map_or_else(|| event.id.clone(), |start| start.to_string())
-    });
-    let occurrence = start.unwrap_or_default();
-    match series_uid.or(event.ical_uid.as_deref()).map(str::trim).filter(|uid| !uid.is_empty()) {
-        Some(uid) => sha256_hex(&[b"uid:", uid.as_bytes(), b"/", occurrence.as_bytes()]),
-        None => sha256_hex(&[b"event:", event.id.as_bytes()]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
     use shared::crm::Contact;
+    use shared::domain::address::EmailAddress;
+    use shared::meetings::identity_of;
 
     fn company() -> CompanyDomains {
         CompanyDomains::parse(["northwind.example"]).expect("a domain")

@@ -1,8 +1,6 @@
 //! Carries out what the rules say of one event: completes it, finds who of its people the CRM knows, and has its meeting
 //! kept.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::future::Future;
 
@@ -21,9 +19,10 @@ use shared::domain::link::Version;
 use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::own_mail::LoopId;
 use shared::engine::{Clock, Deadline, Decisions, Input, Leases, Links, Processor, SendToQueue, Work};
-use shared::nylas::event::{Calendar, Event};
+use shared::meetings::identity_of;
+use shared::nylas::event::{Calendar, Event, People};
 use shared::nylas::mailboxes::{DescribeMailbox, ListGrants, Mailboxes};
-use shared::nylas::{EventFilter, Nylas, NylasError, Page};
+use shared::nylas::{EventFilter, Nylas, NylasError, Page, object_in};
 use shared::worker::{Crm, Worker};
 
 use crate::backfill::BACKFILL;
@@ -31,7 +30,7 @@ use crate::copies::{Copy, CopyKey, CopyState, News, Order, has_come_back, order}
 use crate::index::{Buried, CopyIndex, Known};
 use crate::keep::{Asked, Did, Held, HeldCopies, Keeper, Kept};
 use crate::lay_out::SERIES;
-use crate::meeting::{People, Scope, digest_of, dropped, identity_of, meeting_of};
+use crate::meeting::{Scope, digest_of, dropped, meeting_of};
 
 /// The failure that says that an account cannot be reached until its user signs in again.
 const LOST: &str = "nylas.grant_expired";
@@ -420,7 +419,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     /// The event with all that is needed: as it was notified, else as Nylas holds it, with the time at which that was seen;
     /// none if it is gone.
     async fn whole(&self, envelope: &Envelope, work: &Work) -> Result<Option<(Event, Option<i64>)>, Failure> {
-        let carried: Option<Event> = carried(&work.body);
+        let carried: Option<Event> = object_in(&work.body);
         let grant = envelope.grant.clone();
         let is_whole = !envelope.trigger.payload.transformed && !envelope.trigger.payload.truncated;
         match carried {
@@ -601,28 +600,9 @@ impl<P: Ports> HeldCopies for BatchRules<'_, '_, P> {
     }
 }
 
-/// What a notification carries, if it can be read.
-pub(crate) fn carried<T: DeserializeOwned>(body: &str) -> Option<T> {
-    #[derive(Deserialize)]
-    struct Notification<T> {
-        data: Data<T>,
-    }
-    #[derive(Deserialize)]
-    struct Data<T> {
-        object: T,
-    }
-    serde_json::from_str::<Notification<T>>(body).ok().map(|notification| notification.data.object)
-}
-
-/// When a message tells what it tells, in Unix seconds: the time of the notification, else when it was queued.
+/// When a message tells what it tells, in Unix seconds.
 pub(crate) fn told_at(work: &Work) -> i64 {
-    #[derive(Deserialize)]
-    struct Notification {
-        #[serde(default, deserialize_with = "shared::nylas::optional_time")]
-        time: Option<jiff::Timestamp>,
-    }
-    let told = serde_json::from_str::<Notification>(&work.body).ok().and_then(|notification| notification.time);
-    told.unwrap_or(work.sent_at).as_second()
+    shared::nylas::told_at(work).as_second()
 }
 
 /// The version of an event: when it was changed, else when it was told of. Nylas tells a sequence number in
@@ -639,7 +619,7 @@ fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
 
 /// The calendar that a deletion names, if it does.
 fn calendar_in(body: &str) -> Option<String> {
-    carried::<serde_json::Value>(body)?["calendar_id"].as_str().map(str::to_owned)
+    object_in::<serde_json::Value>(body)?["calendar_id"].as_str().map(str::to_owned)
 }
 
 /// The decision, now that it is known what the news came to.

@@ -11,6 +11,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rrule::{RRule, RRuleError, RRuleSet, Tz, Unvalidated, ValidationError};
+use shared::meetings::original_start_of;
 use shared::nylas::event::{Event, When};
 
 /// The most occurrences that one look at a series answers. Two years of a daily meeting are fewer.
@@ -191,17 +192,6 @@ pub fn start_of(when: &When) -> Option<Timestamp> {
 #[must_use]
 pub fn occurrence_id(master: &str, original_start: Timestamp) -> String {
     format!("{master}_{}", original_start.strftime("%Y%m%dT%H%M%SZ"))
-}
-
-/// When an occurrence begins by the rule, from an id of Google's or of [`occurrence_id`]'s: the series' id and the
-/// start, for whole days the day alone. None for ids that name nothing but themselves, as everywhere else.
-#[must_use]
-pub fn original_start_of(master: &str, id: &str) -> Option<Timestamp> {
-    let start = id.strip_prefix(master)?.strip_prefix('_')?;
-    match Moment::read(start, Tz::UTC)? {
-        Moment::At(at) => Timestamp::from_second(at.timestamp()).ok(),
-        Moment::Day(day) => Timestamp::from_second(day.and_time(NaiveTime::MIN).and_utc().timestamp()).ok(),
-    }
 }
 
 /// The day on which an occurrence takes place by the rule, from an id of Microsoft's: `OID.<series>.<day>` (Microsoft

@@ -9,7 +9,11 @@ pub mod leases;
 #[cfg(feature = "worker")]
 pub mod links;
 #[cfg(feature = "worker")]
+pub mod media;
+#[cfg(feature = "worker")]
 pub mod never_log;
+#[cfg(feature = "worker")]
+pub mod schedules;
 #[cfg(feature = "worker")]
 pub mod worker_queue;
 

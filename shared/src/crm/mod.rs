@@ -6,6 +6,7 @@
 mod lookup;
 pub mod matching;
 pub mod meeting;
+pub mod notes;
 pub mod rest;
 
 pub use lookup::BatchLookup;

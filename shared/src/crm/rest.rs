@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::meeting::{Meeting, MeetingTime, WriteMeetings};
+use super::notes::{MeetingNotes, WriteMeetingNotes};
 use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
@@ -112,11 +113,24 @@ impl WriteMeetings for RestCrm {
     }
 }
 
+impl WriteMeetingNotes for RestCrm {
+    async fn upsert_meeting_notes(&self, notes: &MeetingNotes, deadline: Deadline) -> Result<String, CrmError> {
+        let written: Result<Created, CallError> = self
+            .0
+            .request(Method::PUT, &["meetings"], "record of a notetaker")
+            .query(&[("external_notetaker_id", notes.external_notetaker_id.as_str())])
+            .json(&notes_body_of(notes))
+            .read(deadline)
+            .await;
+        written.map(|written| written.id.0).map_err(|error| collection_is_missing(error).into())
+    }
+}
+
 /// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
 /// at fault, and each is tried again until that is mended.
 fn collection_is_missing(error: CallError) -> CallError {
     match error {
-        CallError::NotFound { api, what } => CallError::Unavailable {
+        CallError::NotFound { api, what, .. } => CallError::Unavailable {
             api,
             problem: format!("it answered 404 or 410 for the {what}; check the parameter CrmBaseUrl"),
             retry_after: None,
@@ -190,6 +204,35 @@ fn meeting_body_of(meeting: &Meeting) -> Value {
     })
 }
 
+/// Every key is present, `null` when unknown.
+fn notes_body_of(notes: &MeetingNotes) -> Value {
+    let action_items: Vec<Value> = notes
+        .action_items
+        .iter()
+        .map(|item| {
+            json!({
+                "text": item.text,
+                "owner_email": item.owner.as_ref().map(EmailAddress::as_str),
+                "due_date": item.due.map(|due| due.to_string()),
+            })
+        })
+        .collect();
+    json!({
+        "external_notetaker_id": notes.external_notetaker_id,
+        "external_event_id": notes.external_event_id,
+        "subject": notes.subject,
+        "summary": notes.summary,
+        "action_items": action_items,
+        "transcript": notes.transcript,
+        "recording_url": notes.recording_url,
+        "transcript_url": notes.transcript_url,
+        "associated_contact_ids": notes.contact_ids,
+        "associated_deal_id": notes.deal_id,
+        "unmatched_emails": notes.unmatched.iter().map(EmailAddress::as_str).collect::<Vec<_>>(),
+        "source": "nylas_notetaker",
+    })
+}
+
 #[derive(Deserialize)]
 struct ContactList {
     contacts: Vec<WireContact>,
@@ -257,6 +300,7 @@ mod tests {
     use super::*;
     use crate::crm::Direction;
     use crate::crm::meeting::{Attendee, MeetingStatus};
+    use crate::crm::notes::ActionItem;
     use crate::http::{ApiSettings, Credential, http_client};
     use secrecy::SecretString;
     use std::time::Duration;
@@ -306,6 +350,44 @@ mod tests {
             found[&address("a@b.example")].iter().map(|contact| contact.deals.clone()).collect();
         let first = vec![deal("d2", Some(false), None), deal("d1", Some(true), noon), deal("2", None, None)];
         assert_eq!(deals, [first, vec![deal("d9", None, None)], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn record_of_a_notetaker_is_put_under_its_id_with_every_key_present() {
+        let server = MockServer::start().await;
+        Mock::given(method("PUT"))
+            .and(path("/meetings"))
+            .and(query_param("external_notetaker_id", "n-1"))
+            .and(body_json(json!({
+                "external_notetaker_id": "n-1", "external_event_id": null, "subject": "Pilot", "summary": null,
+                "action_items": [{"text": "Send it", "owner_email": "a@b.example", "due_date": "2026-03-06"},
+                    {"text": "Call", "owner_email": null, "due_date": null}],
+                "transcript": null, "recording_url": "s3://b/media/g/n-1/recording.mp4", "transcript_url": null,
+                "associated_contact_ids": ["c1"], "associated_deal_id": null, "unmatched_emails": ["x@b.example"],
+                "source": "nylas_notetaker",
+            })))
+            .respond_with(ResponseTemplate::new(201).set_body_json(json!({"id": 7})))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let item = |text: &str, owner, due| ActionItem { text: text.to_owned(), owner, due };
+        let notes = MeetingNotes {
+            external_notetaker_id: "n-1".to_owned(),
+            external_event_id: None,
+            subject: "Pilot".to_owned(),
+            summary: None,
+            action_items: vec![
+                item("Send it", Some(address("a@b.example")), "2026-03-06".parse().ok()),
+                item("Call", None, None),
+            ],
+            transcript: None,
+            recording_url: Some("s3://b/media/g/n-1/recording.mp4".to_owned()),
+            transcript_url: None,
+            contact_ids: vec!["c1".to_owned()],
+            deal_id: None,
+            unmatched: vec![address("x@b.example")],
+        };
+        assert_eq!(crm(&server).upsert_meeting_notes(&notes, soon()).await, Ok("7".to_owned()));
     }
 
     #[tokio::test]

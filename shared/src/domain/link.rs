@@ -24,6 +24,12 @@ impl LinkKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What it identifies, without the kind.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.0.split_once('#').map_or(&self.0, |(_, identity)| identity)
+    }
 }
 
 /// The version of a copy: the higher one is newer. Things that never change have the default version.

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod failure;
 pub mod link;
 pub mod mail_class;
+pub mod media;
 pub mod never_log;
 pub mod notification;
 pub mod own_mail;

@@ -1,9 +1,10 @@
 //! Jobs of a function's own making, as messages for a queue.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{OwnMessage, SendToQueue};
+use super::{OwnMessage, SendToQueue, SetTimers, Timer};
 use crate::domain::digest::sha256_hex;
 use crate::domain::failure::Failure;
 use crate::domain::notification::NotificationId;
@@ -33,10 +34,47 @@ pub async fn send(queue: &impl SendToQueue, message: &OwnMessage) -> Result<(), 
     queue.send(message).await.map_err(|error| Failure::transient("queue.unavailable", error.0))
 }
 
+/// The name of a timer: `<kind>-<32 hex of what it is about>-<run>-<version>`. `about` begins with the stack, because
+/// all stacks of an account share the names of schedules.
+#[must_use]
+pub fn timer_name(kind: &str, about: &[&str], run: u64, version: i64) -> String {
+    let mut said = Vec::new();
+    for part in about {
+        said.extend([part.as_bytes(), b"/"]);
+    }
+    let digest = sha256_hex(&said);
+    format!("{kind}-{}-{run}-{version}", digest.get(..32).unwrap_or_default())
+}
+
+/// Sets a timer; what is due goes into the queue at once.
+///
+/// # Errors
+/// A transient one if the scheduler or the queue does not take it.
+pub async fn arm(
+    timers: &impl SetTimers,
+    queue: &impl SendToQueue,
+    timer: &Timer,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if timer.at <= now {
+        return send(queue, &timer.message).await;
+    }
+    timers.set(timer).await.map_err(|error| Failure::transient("scheduler.unavailable", error.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn name_of_a_timer_fits_a_schedule_and_tells_stacks_apart() {
+        let name = timer_name("lobby", &["arn:stack/1", "notetaker"], 1, 1_772_359_200);
+        assert!(name.len() <= 64 && name.starts_with("lobby-") && name.ends_with("-1-1772359200"), "{name}");
+        assert!(name.chars().all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character)));
+        assert_ne!(name, timer_name("lobby", &["arn:stack/2", "notetaker"], 1, 1_772_359_200));
+        assert_ne!(timer_name("a", &["b", "c"], 1, 1), timer_name("a", &["bc"], 1, 1));
+    }
 
     #[test]
     fn job_has_one_id_for_what_it_says_and_another_for_anything_else() {

@@ -31,8 +31,8 @@ pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
-    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, StoreError, StoredLink, Waiting,
-    WaitingPlace, sortable,
+    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, SetTimers, StoreError, StoredLink,
+    Timer, Waiting, WaitingPlace, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};
 

@@ -262,6 +262,23 @@ pub trait SendToQueue: Sync {
     fn send(&self, message: &OwnMessage) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// A message of our own making that is to be put into the queue at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer {
+    /// Its name, which says all that it is about: one that is set twice is one. At most 64 characters.
+    pub name: String,
+    /// When. A schedule knows whole seconds, and comes within a minute.
+    pub at: Timestamp,
+    /// What.
+    pub message: OwnMessage,
+}
+
+/// Sets timers.
+pub trait SetTimers: Sync {
+    /// Sets a timer, once however often it is done.
+    fn set(&self, timer: &Timer) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
 /// Counts the writes to a link; a write names the revision it was decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision(pub u64);

@@ -83,6 +83,8 @@ pub enum CallError {
         api: &'static str,
         /// What was asked for.
         what: &'static str,
+        /// True if the API says that there was one and will be none again (410).
+        gone: bool,
     },
     /// The request will never be accepted as it is.
     #[error("{api} refuses the {what} with {status}: {text}")]
@@ -327,7 +329,9 @@ impl ApiClient {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 CallError::Unauthorized { api, status: status.as_u16(), parameter: self.settings.credential_parameter }
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => CallError::NotFound { api, what },
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                CallError::NotFound { api, what, gone: status == StatusCode::GONE }
+            }
             _ if is_transient(status) => {
                 CallError::Unavailable { api, problem: format!("it answered {}", status.as_u16()), retry_after }
             }

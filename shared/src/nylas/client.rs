@@ -3,10 +3,12 @@
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::event::{Calendar, Event};
 use super::mailboxes::{Folder, Grant};
 use super::message::Message;
+use super::notetaker::{HistoryEntry, MediaAnswer, Notetaker, NotetakerFilter};
 use crate::domain::failure::Failure;
 use crate::domain::notification::GrantId;
 use crate::engine::Deadline;
@@ -230,6 +232,122 @@ impl Nylas {
         self.all(grant, ("calendars", "list of calendars"), deadline).await
     }
 
+    /// The events of a calendar with an iCalendar UID: one, or those of a series.
+    pub async fn events_by_uid(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        ical_uid: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Event>, NylasError> {
+        // `ical_uid` takes no other filter beside it.
+        let query = vec![("calendar_id", calendar), ("ical_uid", ical_uid)];
+        Ok(self.page(grant, ("events", "list of events"), query, None, deadline).await?.items)
+    }
+
+    /// One calendar; none if there is no such calendar.
+    pub async fn calendar(
+        &self,
+        grant: &GrantId,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Calendar>, NylasError> {
+        let request = self.0.request(Method::GET, &["v3", "grants", grant.as_str(), "calendars", id], "calendar");
+        let answer = request.read::<Answer<Calendar>>(deadline).await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// Sets by which rules notetakers join a calendar's meetings; null for none. Nylas replaces what is set as a whole.
+    /// None if there is no such calendar.
+    pub async fn set_notetaker_of_calendar(
+        &self,
+        grant: &GrantId,
+        id: &str,
+        notetaker: &Value,
+        deadline: Deadline,
+    ) -> Result<Option<Calendar>, NylasError> {
+        let path = ["v3", "grants", grant.as_str(), "calendars", id];
+        let request = self.0.request(Method::PUT, &path, "calendar").json(&json!({ "notetaker": notetaker }));
+        let answer = request.read::<Answer<Calendar>>(deadline).await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// A page of an account's notetakers; of the standalone ones if no account is given.
+    pub async fn notetakers(
+        &self,
+        grant: Option<&GrantId>,
+        wanted: NotetakerFilter,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Notetaker>, NylasError> {
+        let (from, to) = (wanted.join_time_start.to_string(), wanted.join_time_end.to_string());
+        let mut query = vec![("join_time_start", from.as_str()), ("join_time_end", &to), ("limit", LARGEST_PAGE)];
+        query.extend(page_token.map(|token| ("page_token", token)));
+        let request = self.0.request(Method::GET, &notetakers_of(grant), "list of notetakers").query(&query);
+        let answer = request.read::<Answer<Option<Vec<Notetaker>>>>(deadline).await;
+        let answer = self.of_grant_or_none(grant, answer, deadline).await?;
+        Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
+    }
+
+    /// The files of a notetaker, with links made for this answer.
+    pub async fn notetaker_media(
+        &self,
+        grant: Option<&GrantId>,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<MediaAnswer, NylasError> {
+        let mut path = notetakers_of(grant);
+        path.extend([id, "media"]);
+        let answer = self.0.request(Method::GET, &path, "media of the notetaker").read::<Answer<_>>(deadline).await;
+        match self.of_grant_or_none(grant, answer, deadline).await {
+            Ok(answer) => Ok(MediaAnswer::There(answer.data)),
+            Err(NylasError::Call(CallError::NotFound { gone: true, .. })) => Ok(MediaAnswer::Gone),
+            Err(NylasError::Call(CallError::NotFound { .. })) => Ok(MediaAnswer::NotYet),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What has happened to a notetaker, the newest first; nothing if there is no such notetaker.
+    pub async fn notetaker_history(
+        &self,
+        grant: Option<&GrantId>,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<HistoryEntry>, NylasError> {
+        #[derive(Deserialize)]
+        struct History {
+            #[serde(default)]
+            events: Option<Vec<HistoryEntry>>,
+        }
+        let mut path = notetakers_of(grant);
+        path.extend([id, "history"]);
+        let answer = self.0.request(Method::GET, &path, "history of the notetaker");
+        let answer = answer.read::<Answer<History>>(deadline).await;
+        let answer = found(self.of_grant_or_none(grant, answer, deadline).await)?;
+        Ok(answer.and_then(|answer| answer.data.events).unwrap_or_default())
+    }
+
+    /// Sends a notetaker to a meeting, now or at a time in Unix seconds. Done twice, two come: Nylas does not tell
+    /// invitations apart.
+    pub async fn invite_notetaker(
+        &self,
+        grant: &GrantId,
+        meeting_link: &str,
+        join_time: Option<i64>,
+        name: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Notetaker, NylasError> {
+        let mut body = json!({ "meeting_link": meeting_link });
+        for (key, value) in [("join_time", join_time.map(Value::from)), ("name", name.map(Value::from))] {
+            if let Some(value) = value {
+                body[key] = value;
+            }
+        }
+        let request = self.0.request(Method::POST, &notetakers_of(Some(grant)), "notetaker").json(&body);
+        let answer = request.read::<Answer<Notetaker>>(deadline).await;
+        Ok(self.of_grant(grant, answer, deadline).await?.data)
+    }
+
     /// All pages of one of a grant's collections; nothing if there is no such collection.
     async fn all<T: DeserializeOwned>(
         &self,
@@ -287,6 +405,18 @@ impl Nylas {
         Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })
     }
 
+    async fn of_grant_or_none<T>(
+        &self,
+        grant: Option<&GrantId>,
+        answer: Result<T, CallError>,
+        deadline: Deadline,
+    ) -> Result<T, NylasError> {
+        match grant {
+            Some(grant) => self.of_grant(grant, answer, deadline).await,
+            None => Ok(answer?),
+        }
+    }
+
     /// Tells a grant that cannot be used from a key that cannot: Nylas answers 401 to both.
     async fn of_grant<T>(
         &self,
@@ -304,6 +434,15 @@ impl Nylas {
             },
             other => Ok(other?),
         }
+    }
+}
+
+/// The path of an account's notetakers, or of those that no account has sent (Nylas API reference, standalone
+/// notetakers).
+fn notetakers_of(grant: Option<&GrantId>) -> Vec<&str> {
+    match grant {
+        Some(grant) => vec!["v3", "grants", grant.as_str(), "notetakers"],
+        None => vec!["v3", "notetakers"],
     }
 }
 

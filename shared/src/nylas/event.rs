@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::message::Participant;
 use super::time::timestamp;
+use crate::domain::address::{CompanyDomains, EmailAddress};
 use crate::domain::own_mail::{LOOP_METADATA, LoopId};
 
 /// One event: a meeting, the master of a series, or an occurrence of one.
@@ -90,6 +91,12 @@ pub struct Calendar {
     /// Its time zone, by its name in the IANA database.
     #[serde(default)]
     pub timezone: Option<String>,
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// By which rules notetakers join its meetings, as Nylas keeps them; none if they join none.
+    #[serde(default)]
+    pub notetaker: Option<Value>,
 }
 
 /// Somebody who is invited.
@@ -104,6 +111,61 @@ pub struct Invitee {
     /// `yes`, `no`, `maybe`, `noreply`.
     #[serde(default)]
     pub status: Option<String>,
+}
+
+impl Invitee {
+    /// The address of a person, normalised.
+    #[must_use]
+    pub fn address(&self) -> Option<EmailAddress> {
+        person(self.email.as_deref()?)
+    }
+}
+
+/// The people in a meeting, normalised; what is no address is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct People {
+    /// Who called it.
+    pub organizer: Option<EmailAddress>,
+    /// Who is invited.
+    pub invited: Vec<EmailAddress>,
+    /// How many of the invited have no address that can be read: Microsoft may leave it out, and whose they are nobody
+    /// knows.
+    pub without_address: usize,
+}
+
+impl People {
+    /// The people in an event.
+    #[must_use]
+    pub fn in_event(event: &Event) -> Self {
+        let organizer = event.organizer.as_ref().and_then(|organizer| person(organizer.email.as_deref()?));
+        let invited = event.participants.iter().flatten();
+        let without_address =
+            invited.clone().filter(|invitee| invitee.email.as_deref().and_then(EmailAddress::parse).is_none()).count();
+        Self { organizer, invited: invited.filter_map(Invitee::address).collect(), without_address }
+    }
+
+    /// Everyone, each once, the organizer first.
+    #[must_use]
+    pub fn everyone(&self) -> Vec<EmailAddress> {
+        let mut everyone: Vec<EmailAddress> = Vec::new();
+        for address in self.organizer.iter().chain(&self.invited) {
+            if !everyone.contains(address) {
+                everyone.push(address.clone());
+            }
+        }
+        everyone
+    }
+
+    /// Those outside the company.
+    #[must_use]
+    pub fn outside(&self, company: &CompanyDomains) -> Vec<EmailAddress> {
+        self.everyone().into_iter().filter(|address| !company.contains(address)).collect()
+    }
+}
+
+/// A person's address. Google gives calendars and rooms addresses too, and names them as organizer or among the invited.
+fn person(address: &str) -> Option<EmailAddress> {
+    EmailAddress::parse(address).filter(|address| !address.domain().ends_with("calendar.google.com"))
 }
 
 /// When an event takes place: the four shapes of `when`, told apart by what they hold, because not every answer

@@ -4,7 +4,10 @@ mod client;
 pub mod event;
 pub mod mailboxes;
 pub mod message;
+pub mod notetaker;
+mod notified;
 mod time;
 
 pub use client::{EventFilter, FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
+pub use notified::{object_in, told_at};
 pub use time::optional as optional_time;

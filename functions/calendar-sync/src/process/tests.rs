@@ -148,6 +148,8 @@ impl ReadEvents for FakeNylas {
             id: id.to_owned(),
             read_only: Some(read_only),
             timezone: Some("America/Los_Angeles".to_owned()),
+            name: None,
+            notetaker: None,
         };
         Ok(vec![calendar("primary", false), calendar("holidays", true), calendar("team", false)])
     }

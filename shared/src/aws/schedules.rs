@@ -1,0 +1,75 @@
+//! One-time schedules of EventBridge Scheduler that put a message into a queue.
+
+use aws_sdk_scheduler::Client;
+use aws_sdk_scheduler::error::BuildError;
+use aws_sdk_scheduler::operation::create_schedule::CreateScheduleError;
+use aws_sdk_scheduler::types::{
+    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, SqsParameters,
+    Target,
+};
+
+use super::describe;
+use crate::engine::{SetTimers, StoreError, Timer};
+
+/// For how long a message that the queue does not take is tried again, in seconds.
+const TRIED_FOR: i32 = 3600;
+
+/// The schedules of one function.
+#[derive(Debug, Clone)]
+pub struct Schedules {
+    client: Client,
+    /// The queue that they put messages into.
+    queue_arn: String,
+    /// What they do so as.
+    role_arn: String,
+    /// What a message that could not be put there is put into.
+    dead_letter_queue_arn: String,
+}
+
+impl Schedules {
+    /// Schedules for the given queue.
+    #[must_use]
+    pub fn new(
+        config: &aws_config::SdkConfig,
+        queue_arn: String,
+        role_arn: String,
+        dead_letter_queue_arn: String,
+    ) -> Self {
+        Self { client: Client::new(config), queue_arn, role_arn, dead_letter_queue_arn }
+    }
+
+    fn target(&self, timer: &Timer) -> Result<Target, BuildError> {
+        Target::builder()
+            .arn(&self.queue_arn)
+            .role_arn(&self.role_arn)
+            .input(&timer.message.body)
+            .sqs_parameters(SqsParameters::builder().message_group_id(timer.message.group.as_str()).build())
+            .dead_letter_config(DeadLetterConfig::builder().arn(&self.dead_letter_queue_arn).build())
+            .retry_policy(RetryPolicy::builder().maximum_event_age_in_seconds(TRIED_FOR).build())
+            .build()
+    }
+}
+
+impl SetTimers for Schedules {
+    async fn set(&self, timer: &Timer) -> Result<(), StoreError> {
+        let failed = |problem: String| StoreError(format!("the schedule {} could not be made: {problem}", timer.name));
+        let exactly = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build();
+        let made = self
+            .client
+            .create_schedule()
+            .name(&timer.name)
+            .schedule_expression(format!("at({})", timer.at.strftime("%Y-%m-%dT%H:%M:%S")))
+            .schedule_expression_timezone("UTC")
+            .flexible_time_window(exactly.map_err(|error| failed(error.to_string()))?)
+            .target(self.target(timer).map_err(|error| failed(error.to_string()))?)
+            .action_after_completion(ActionAfterCompletion::Delete)
+            .send()
+            .await;
+        match made {
+            Ok(_) => Ok(()),
+            // Its name says all that it is about, so one that is there is this one.
+            Err(error) if error.as_service_error().is_some_and(CreateScheduleError::is_conflict_exception) => Ok(()),
+            Err(error) => Err(failed(describe(&error))),
+        }
+    }
+}
