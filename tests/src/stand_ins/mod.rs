@@ -57,6 +57,14 @@ pub enum StandInError {
     /// A test speaks of a grant that was never connected.
     #[error("no grant has the id {0}; connect it with add_grant first")]
     UnknownGrant(String),
+    /// A seed speaks of a notetaker in a way that the stand-in does not take.
+    #[error("the notetaker {id} is not what the stand-in takes: {problem}")]
+    Notetaker {
+        /// The notetaker's id, as far as it has one.
+        id: String,
+        /// Where it departs from the format.
+        problem: String,
+    },
     /// The HTTP client of the webhook sender could not be built.
     #[error("cannot build the HTTP client of the webhook sender: {0}")]
     Client(reqwest::Error),

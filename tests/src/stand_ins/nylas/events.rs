@@ -1,16 +1,19 @@
-//! Calendars of the Nylas stand-in and their events: one and lists, with the filters, the paging and the refusals of the original.
+//! Calendars of the Nylas stand-in and their events: one and lists, changes of a calendar, with the filters, the paging and the
+//! refusals of the original.
 
 use std::sync::Arc;
 
 use axum::{
+    body::Bytes,
     extract::{Path as UrlPath, State},
     response::Response,
 };
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
-use super::{Api, ApiError, Asked, Grant, Parameters, Query, page_body};
+use super::{Api, ApiError, Asked, Grant, Parameters, Query, notetakers, object_of, page_body, refuse_unknown_keys};
 
 const EVENTS_LIMIT: (usize, usize) = (50, 200);
 const CALENDARS_LIMIT: (usize, usize) = (50, 200);
@@ -21,6 +24,8 @@ const MONTH: i64 = 31 * DAY;
 
 /// The longest span that iCloud lists, in seconds: six months.
 const ICLOUD_SPAN: i64 = 184 * DAY;
+
+const NO_PRIMARY: &str = "iCloud has no primary calendar";
 
 type Answered = std::result::Result<Response, ApiError>;
 
@@ -37,7 +42,81 @@ pub(super) async fn calendars(
     Ok(api.success(page_body(shown, cursor)))
 }
 
+/// One calendar, with what has been set of it.
+pub(super) async fn find_calendar(
+    State(api): State<Arc<Api>>,
+    UrlPath((grant, id)): UrlPath<(String, String)>,
+    Query(query): Parameters,
+) -> Answered {
+    let asked = Asked::check(query, &["select"])?;
+    let found = api.use_grant(&grant, |grant| calendar_named(grant, &id))??;
+    Ok(api.success(Map::from_iter([("data".to_owned(), asked.show(&found)?)])))
+}
+
+/// Changes a calendar: what is given replaces what was there, whole where it is an object.
+pub(super) async fn change_calendar(
+    State(api): State<Arc<Api>>,
+    UrlPath((grant, id)): UrlPath<(String, String)>,
+    Query(query): Parameters,
+    body: Bytes,
+) -> Answered {
+    let asked = Asked::check(query, &["select"])?;
+    let mut changes = object_of(&body)?;
+    check_changes(&changes)?;
+    let calendar = api.use_grant(&grant, |grant| {
+        let calendar = calendar_named(grant, &id)?;
+        if calendar["read_only"] == true {
+            return Err(ApiError::invalid("calendar is read-only"));
+        }
+        let calendar_id = calendar["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(Value::Object(notetaker)) = changes.get_mut("notetaker") {
+            let digest = Sha256::digest(format!("notetaker:{}:{calendar_id}", grant.id));
+            notetaker.insert("id".to_owned(), hex::encode(&digest[..16]).into());
+        }
+        grant.calendar_changes.entry(calendar_id).or_default().extend(changes);
+        calendar_named(grant, &id)
+    })??;
+    Ok(api.success(Map::from_iter([("data".to_owned(), asked.show(&calendar)?)])))
+}
+
+fn check_changes(changes: &Map<String, Value>) -> std::result::Result<(), ApiError> {
+    let texts = ["name", "description", "location", "timezone", "hex_color", "hex_foreground_color"];
+    refuse_unknown_keys(changes, &[texts.as_slice(), &["metadata", "notetaker"]].concat(), "a calendar")?;
+    if let Some(key) = texts.iter().find(|key| changes.get(**key).is_some_and(|value| !value.is_string())) {
+        return Err(ApiError::invalid(format!("{key} must be a text")));
+    }
+    if changes.get("metadata").is_some_and(|metadata| !metadata.is_object()) {
+        return Err(ApiError::invalid("metadata must be an object"));
+    }
+    changes.get("notetaker").map_or(Ok(()), notetakers::check_of_calendar)
+}
+
+fn calendar_named(grant: &Grant, name: &str) -> std::result::Result<Value, ApiError> {
+    if name == "primary" && grant.provider == "icloud" {
+        return Err(ApiError::invalid(NO_PRIMARY));
+    }
+    let is_it = |calendar: &Value| match name {
+        "primary" => calendar["is_primary"] == true || calendar["id"] == grant.email.as_str(),
+        name => calendar["id"] == name,
+    };
+    calendars_of(grant).into_iter().find(is_it).ok_or_else(ApiError::not_found)
+}
+
+/// The calendars as they are shown: with what has been set of them.
 fn calendars_of(grant: &Grant) -> Vec<Value> {
+    let mut calendars = unchanged_calendars_of(grant);
+    for calendar in calendars.iter_mut().filter_map(Value::as_object_mut) {
+        let id = calendar.get("id").and_then(Value::as_str);
+        let changes = id.and_then(|id| grant.calendar_changes.get(id));
+        calendar.extend(changes.cloned().unwrap_or_default());
+        if calendar.get("notetaker").is_some_and(Value::is_null) {
+            calendar.remove("notetaker");
+        }
+    }
+    calendars
+}
+
+fn unchanged_calendars_of(grant: &Grant) -> Vec<Value> {
     if !grant.calendars.is_empty() {
         return grant.calendars.clone();
     }
@@ -89,7 +168,8 @@ pub(super) async fn list(
     let asked = Asked::check(query, &known)?;
     let grant = api.grant(&grant)?;
     let calendar = calendar_of(&asked, &grant)?;
-    if asked.text("ical_uid").is_some() && filters.iter().any(|filter| asked.text(filter).is_some()) {
+    let by_uid = asked.text("ical_uid").is_some();
+    if by_uid && filters.iter().any(|filter| asked.text(filter).is_some()) {
         return Err(ApiError::invalid("ical_uid takes no other filter beside it"));
     }
     let by_change = ["updated_after", "updated_before"].iter().any(|filter| asked.text(filter).is_some());
@@ -97,12 +177,11 @@ pub(super) async fn list(
         return Err(ApiError::invalid(format!("{} does not tell when events changed", grant.provider)));
     }
     let (start, end) = (asked.number("start")?, asked.number("end")?);
-    if grant.provider == "icloud" && start.zip(end).is_none_or(|(start, end)| end - start > ICLOUD_SPAN) {
+    if grant.provider == "icloud" && !by_uid && start.zip(end).is_none_or(|(start, end)| end - start > ICLOUD_SPAN) {
         return Err(ApiError::invalid("iCloud takes a span of no more than six months"));
     }
     // Without a span the next month is meant (Nylas API reference, `start` and `end`).
     let now = jiff::Timestamp::now().as_second();
-    let by_uid = asked.text("ical_uid").is_some();
     let (start, end) = if by_uid { (start, end) } else { (start.or(Some(now)), end.or(Some(now + MONTH))) };
     let (after, before) = (asked.number("updated_after")?, asked.number("updated_before")?);
     let show_cancelled = asked.text("show_cancelled") == Some("true");
@@ -165,7 +244,7 @@ fn first_occurrence_of(event: &Value) -> Value {
 fn calendar_of<'a>(asked: &'a Asked, grant: &Grant) -> std::result::Result<&'a str, ApiError> {
     match asked.text("calendar_id") {
         None => Err(ApiError::invalid("calendar_id is required")),
-        Some("primary") if grant.provider == "icloud" => Err(ApiError::invalid("iCloud has no primary calendar")),
+        Some("primary") if grant.provider == "icloud" => Err(ApiError::invalid(NO_PRIMARY)),
         Some(calendar) if calendar == "primary" || grant.provider == "microsoft" => Ok(calendar),
         Some(calendar) => {
             let is_there = |known: &Value| known["id"] == calendar;
@@ -197,8 +276,10 @@ fn span_of(when: &Value) -> Option<(i64, i64)> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Method;
+
     use super::super::Nylas;
-    use super::super::tests::get_json;
+    use super::super::tests::{get_json, send_json};
     use super::*;
 
     fn event(id: &str, start: i64, fields: Value) -> Value {
@@ -275,6 +356,96 @@ mod tests {
         };
         assert_eq!(ids("g").await, ["ines.duarte@northwind.example", "team"]);
         assert_eq!(ids("i").await, ["home"]);
+    }
+
+    #[tokio::test]
+    async fn events_of_a_uid_are_found_whenever_they_are_with_a_limit_and_a_calendar_alone() {
+        let nylas = nylas();
+        nylas.put_event("g", event("e6", 7000, json!({"ical_uid": "u"}))).expect("connected");
+        nylas.put_event("i", event("e7", 1000, json!({"calendar_id": "home", "ical_uid": "u"}))).expect("connected");
+        assert_eq!(ids(&nylas, "calendar_id=primary&ical_uid=u&limit=50").await, ["e2", "e6"]);
+        assert_eq!(ids(&nylas, "calendar_id=primary&ical_uid=u&limit=1").await, ["e2"]);
+        let (status, body) = get_json(&nylas, "/v3/grants/i/events?calendar_id=home&ical_uid=u").await;
+        assert_eq!((status, &body["data"][0]["id"]), (200, &json!("e7")));
+    }
+
+    fn told_to_join(instructions: &str) -> Value {
+        json!({
+            "notetaker": {
+                "name": "Northwind Notetaker",
+                "meeting_settings": {
+                    "leave_after_silence_seconds": 600,
+                    "summary_settings": { "custom_instructions": instructions },
+                },
+                "rules": { "event_selection": ["external"], "participant_filter": { "participants_gte": 2 } },
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_calendar_keeps_what_is_put_and_replaces_its_notetaker_whole() {
+        let nylas = nylas();
+        let path = "/v3/grants/g/calendars/primary";
+        let (status, put) = send_json(&nylas, Method::PUT, path, Some(told_to_join(&"ä".repeat(1500)))).await;
+        assert_eq!((status, &put["data"]["id"]), (200, &json!("ines.duarte@northwind.example")));
+        let id = put["data"]["notetaker"]["id"].clone();
+        assert!(id.is_string());
+
+        let less = json!({ "description": "Ours", "notetaker": { "rules": { "event_selection": ["all"] } } });
+        send_json(&nylas, Method::PUT, path, Some(less)).await;
+        let expected = json!({ "id": id, "rules": { "event_selection": ["all"] } });
+        let (_, found) = get_json(&nylas, "/v3/grants/g/calendars/ines.duarte@northwind.example").await;
+        assert_eq!((&found["data"]["notetaker"], &found["data"]["description"]), (&expected, &json!("Ours")));
+        assert_eq!(found["data"]["timezone"], "UTC", "what is not given stays");
+        let (_, listed) = get_json(&nylas, "/v3/grants/g/calendars").await;
+        assert_eq!((&listed["data"][0]["notetaker"], listed["data"][1].get("notetaker")), (&expected, None));
+
+        let (_, cleared) = send_json(&nylas, Method::PUT, path, Some(json!({ "notetaker": null }))).await;
+        assert_eq!((cleared["data"].get("notetaker"), &cleared["data"]["description"]), (None, &json!("Ours")));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_the_original_refuses_is_refused_and_changes_nothing() {
+        let nylas = nylas();
+        let path = "/v3/grants/g/calendars/primary";
+        let silence = |seconds: i64| json!({ "meeting_settings": { "leave_after_silence_seconds": seconds } });
+        for body in [
+            told_to_join(&"ä".repeat(1501)),
+            json!({ "colour": "red" }),
+            json!({ "metadata": "text" }),
+            json!({ "notetaker": "yes" }),
+            json!({ "notetaker": { "colour": "red" } }),
+            json!({ "notetaker": { "meeting_settings": { "colour": "red" } } }),
+            json!({ "notetaker": { "meeting_settings": { "summary": "yes" } } }),
+            json!({ "notetaker": silence(9) }),
+            json!({ "notetaker": silence(3601) }),
+            json!({ "notetaker": { "rules": { "event_selection": ["some"] } } }),
+            json!({ "notetaker": { "rules": { "event_selection": "all" } } }),
+            json!({ "notetaker": { "rules": { "participant_filter": { "participants_gt": 2 } } } }),
+        ] {
+            let (status, answer) = send_json(&nylas, Method::PUT, path, Some(body.clone())).await;
+            assert_eq!((status, &answer["error"]["type"]), (400, &json!("invalid_request_error")), "{body}");
+        }
+        let (_, found) = get_json(&nylas, path).await;
+        assert_eq!(found["data"].get("notetaker"), None);
+    }
+
+    #[tokio::test]
+    async fn a_calendar_that_is_not_there_read_only_or_primary_on_icloud_is_not_changed() {
+        let nylas = nylas();
+        let mut grant = Grant::microsoft("m", "tobias.lindqvist@northwind.example");
+        grant.calendars = vec![json!({ "id": "holidays", "is_primary": false, "read_only": true })];
+        nylas.add_grant(grant);
+        for (path, expected) in
+            [("g/calendars/unknown", 404), ("i/calendars/primary", 400), ("m/calendars/holidays", 400)]
+        {
+            let (status, body) =
+                send_json(&nylas, Method::PUT, &format!("/v3/grants/{path}"), Some(told_to_join("Briefly."))).await;
+            assert_eq!(status, expected, "{path}: {body}");
+        }
+        assert_eq!(get_json(&nylas, "/v3/grants/g/calendars/unknown").await.0, 404);
+        assert_eq!(get_json(&nylas, "/v3/grants/i/calendars/primary").await.0, 400);
+        assert_eq!(get_json(&nylas, "/v3/grants/m/calendars/holidays").await.0, 200);
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
-//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages, calendars and events, with paging,
-//! field selection, compressed answers, and the error bodies of the original.
+//! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages, calendars, events and notetakers, with
+//! paging, field selection, compressed answers, and the error bodies of the original.
 
 mod events;
+mod media;
+mod notetakers;
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     io::Write,
     path::Path,
     sync::{
@@ -15,7 +18,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path as UrlPath, Query, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -68,9 +71,15 @@ pub struct Grant {
     /// Calendar objects; the main one and those that events name where none are given.
     #[serde(default)]
     pub calendars: Vec<Value>,
+    /// What has been changed of the calendars since, by calendar id; given or not, they are shown with it.
+    #[serde(default)]
+    pub calendar_changes: BTreeMap<String, Map<String, Value>>,
     /// Event objects with all they have.
     #[serde(default)]
     pub events: Vec<Value>,
+    /// Notetaker objects; `media` and `history`, which are not part of the object, say what their own paths answer.
+    #[serde(default)]
+    pub notetakers: Vec<Value>,
 }
 
 fn valid() -> String {
@@ -105,7 +114,9 @@ impl Grant {
             folders: Vec::new(),
             messages: Vec::new(),
             calendars: Vec::new(),
+            calendar_changes: BTreeMap::new(),
             events: Vec::new(),
+            notetakers: Vec::new(),
         };
         grant.fill_folders();
         grant
@@ -190,16 +201,21 @@ fn opaque_id(grant_id: &str, name: &str) -> String {
     format!("AAMkAD{}/+{}==", STANDARD.encode(digest).trim_end_matches('='), hex::encode(&digest[..8]))
 }
 
-/// The file that seeds the stand-in: `{"grants": [...]}`.
+/// The file that seeds the stand-in: `{"grants": [...], "standalone_notetakers": [...]}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SeedFile {
     grants: Vec<Grant>,
+    #[serde(default)]
+    standalone_notetakers: Vec<Value>,
 }
 
 struct Api {
     bearer: String,
     grants: Mutex<Vec<Grant>>,
+    /// The notetakers that no account has sent.
+    standalone_notetakers: Mutex<Vec<Value>>,
+    storage: media::Storage,
     largest_page: usize,
     requests: AtomicU64,
 }
@@ -209,25 +225,37 @@ impl Api {
         use_grants(&mut self.grants.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn success(&self, mut body: Map<String, Value>) -> Response {
+    fn success(&self, body: Map<String, Value>) -> Response {
+        self.answer(StatusCode::OK, body)
+    }
+
+    fn answer(&self, status: StatusCode, mut body: Map<String, Value>) -> Response {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = request_id(number);
         body.insert("request_id".to_owned(), Value::from(request_id.as_str()));
-        answer(StatusCode::OK, &Value::Object(body), &request_id)
+        answer(status, &Value::Object(body), &request_id)
     }
 
     /// The named grant, if it is there and its account can be reached.
     fn grant(&self, name: &str) -> std::result::Result<Grant, ApiError> {
-        let grant = self
-            .locked(|grants| grants.iter().find(|grant| grant.is_named(name)).cloned())
-            .ok_or_else(|| ApiError::new(404, "not_found_error", format!("no grant is known as {name}")))?;
-        if grant.grant_status == "invalid" {
-            let mut error = ApiError::new(401, "unauthorized", "Unauthorized");
-            error.provider_error =
-                Some(json!({ "code": 401, "message": "The account's token is no longer accepted." }));
-            return Err(error);
-        }
-        Ok(grant)
+        self.use_grant(name, |grant| grant.clone())
+    }
+
+    /// Does something with the named grant, if it is there and its account can be reached.
+    fn use_grant<T>(&self, name: &str, use_it: impl FnOnce(&mut Grant) -> T) -> std::result::Result<T, ApiError> {
+        self.locked(|grants| {
+            let grant = grants
+                .iter_mut()
+                .find(|grant| grant.is_named(name))
+                .ok_or_else(|| ApiError::new(404, "not_found_error", format!("no grant is known as {name}")))?;
+            if grant.grant_status == "invalid" {
+                let mut error = ApiError::new(401, "unauthorized", "Unauthorized");
+                error.provider_error =
+                    Some(json!({ "code": 401, "message": "The account's token is no longer accepted." }));
+                return Err(error);
+            }
+            Ok(use_it(grant))
+        })
     }
 }
 
@@ -303,6 +331,7 @@ const PLANNED_ERROR: ErrorAnswer = |status| ApiError::planned(status).into_respo
 pub struct NylasBuilder {
     api_key: String,
     grants: Vec<Grant>,
+    standalone_notetakers: Vec<Value>,
     largest_page: usize,
     port: u16,
 }
@@ -323,9 +352,13 @@ impl NylasBuilder {
         self
     }
 
-    /// The grants of a file of the form `{"grants": [...]}`; a grant without folders gets its provider's usual ones.
+    /// The grants of a file of the form `{"grants": [...], "standalone_notetakers": [...]}`, the second of which may be left
+    /// out; a grant without folders gets its provider's usual ones.
     pub fn grants_file(self, path: &Path) -> Result<Self> {
-        Ok(read_seeds::<SeedFile>(path)?.grants.into_iter().fold(self, Self::grant))
+        let seeds = read_seeds::<SeedFile>(path)?;
+        let mut builder = seeds.grants.into_iter().fold(self, Self::grant);
+        builder.standalone_notetakers.extend(seeds.standalone_notetakers);
+        Ok(builder)
     }
 
     /// Pages hold at most this many objects, whatever the limit asked for: a short page is then not the last one.
@@ -344,9 +377,13 @@ impl NylasBuilder {
 
     /// Starts the stand-in.
     pub fn start(self) -> Result<Nylas> {
+        let of_grants = self.grants.iter().flat_map(|grant| &grant.notetakers);
+        of_grants.chain(&self.standalone_notetakers).try_for_each(notetakers::check_seed)?;
         let api = Arc::new(Api {
+            storage: media::Storage::new(&self.api_key),
             bearer: self.api_key,
             grants: Mutex::new(self.grants),
+            standalone_notetakers: Mutex::new(self.standalone_notetakers),
             largest_page: self.largest_page,
             requests: AtomicU64::new(1),
         });
@@ -357,16 +394,23 @@ impl NylasBuilder {
             .route("/v3/grants/{grant}/messages", get(list_messages))
             .route("/v3/grants/{grant}/messages/{message}", get(find_message))
             .route("/v3/grants/{grant}/calendars", get(events::calendars))
+            .route("/v3/grants/{grant}/calendars/{calendar}", get(events::find_calendar).put(events::change_calendar))
             .route("/v3/grants/{grant}/events", get(events::list))
             .route("/v3/grants/{grant}/events/{event}", get(events::find))
+            .nest("/v3/grants/{grant}/notetakers", notetakers::routes())
+            .nest("/v3/notetakers", notetakers::routes())
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|| async {
                 ApiError::new(405, "invalid_request_error", "the path does not take this method")
             })
             .layer(middleware::from_fn_with_state(Arc::clone(&api), refuse_strangers))
             .layer(middleware::from_fn(compress_if_asked))
+            // After the layers: storage asks for no key, and a recording is never held in memory to be compressed.
+            .route(media::STORAGE_PATH, get(media::serve))
             .with_state(Arc::clone(&api));
-        Ok(Nylas { server: Server::start(self.port, router, PLANNED_ERROR)?, api })
+        let server = Server::start(self.port, router, PLANNED_ERROR)?;
+        api.storage.is_at(server.base_url());
+        Ok(Nylas { server, api })
     }
 }
 
@@ -385,7 +429,13 @@ impl Nylas {
     /// Lays out an API with grants, a key or a port of one's own.
     #[must_use]
     pub fn builder() -> NylasBuilder {
-        NylasBuilder { api_key: DEFAULT_API_KEY.to_owned(), grants: Vec::new(), largest_page: usize::MAX, port: 0 }
+        NylasBuilder {
+            api_key: DEFAULT_API_KEY.to_owned(),
+            grants: Vec::new(),
+            standalone_notetakers: Vec::new(),
+            largest_page: usize::MAX,
+            port: 0,
+        }
     }
 
     /// The address to give as `NylasApiUri`, without a slash at its end.
@@ -612,6 +662,18 @@ impl Asked {
     }
 }
 
+/// The object that a request bears.
+fn object_of(body: &Bytes) -> std::result::Result<Map<String, Value>, ApiError> {
+    serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is not a JSON object"))
+}
+
+fn refuse_unknown_keys(object: &Map<String, Value>, known: &[&str], place: &str) -> std::result::Result<(), ApiError> {
+    match object.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(ApiError::invalid(format!("{place} does not take {key}"))),
+        None => Ok(()),
+    }
+}
+
 type PageResult = std::result::Result<(Vec<Value>, Option<String>), ApiError>;
 
 fn page_body(data: Vec<Value>, cursor: Option<String>) -> Map<String, Value> {
@@ -794,12 +856,21 @@ mod tests {
     }
 
     pub(super) async fn get_json(nylas: &Nylas, path: &str) -> (u16, Value) {
-        let answer = reqwest::Client::new()
-            .get(format!("{}{path}", nylas.base_url()))
-            .bearer_auth(nylas.api_key())
-            .send()
-            .await
-            .expect("the stand-in answers");
+        send_json(nylas, reqwest::Method::GET, path, None).await
+    }
+
+    pub(super) async fn send_json(
+        nylas: &Nylas,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let mut request =
+            reqwest::Client::new().request(method, format!("{}{path}", nylas.base_url())).bearer_auth(nylas.api_key());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the stand-in answers");
         (answer.status().as_u16(), answer.json().await.expect("a JSON body"))
     }
 
