@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send backfill reconcile never-log labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,23 @@ reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
 	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")
+
+# Links, rules and references reach the shell by its environment: quotes, `&` and `?` in them are read by nobody on the way.
+invite: ## Send a notetaker to a meeting: GRANT=<grant> LINK=<where people join> [AT=<time, else at once>] [STACK=<stack in AWS>]
+	@if [ -z "$(GRANT)" ] || [ -z "$${LINK:-}" ]; then echo "name an account and a meeting: make invite GRANT=<its Nylas grant> LINK=https://meet.google.com/abc-defg-hij" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") invite --grant "$(GRANT)" --link "$$LINK" $(if $(AT),--at "$(AT)")
+
+auto-join: ## Show or set which meetings notetakers join: GRANT=<grant> [CALENDAR=primary] [SET='{"events":["external"]}'] [OFF=1] [STACK=<stack in AWS>]
+	@if [ -z "$(GRANT)" ]; then echo "name an account: make auto-join GRANT=<its Nylas grant>" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") auto-join --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
+	  $${SET:+--set "$$SET"} $(if $(OFF),--off)
+
+media: ## Make a link that opens a file of a meeting: REFERENCE=<s3://… as the CRM has it> [MINUTES=15] [STACK=<stack in AWS>]
+	@if [ -z "$${REFERENCE:-}" ]; then echo "name a file: make media REFERENCE=s3://<bucket>/media/<grant>/<notetaker>/summary.txt" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") media --reference "$$REFERENCE" $(if $(MINUTES),--minutes "$(MINUTES)")
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

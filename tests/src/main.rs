@@ -1,5 +1,5 @@
-//! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill` and
-//! `make reconcile`.
+//! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
+//! `make reconcile`, `make invite`, `make auto-join` and `make media`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -61,7 +61,7 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
-    /// Gives the operator a command and watches what it started.
+    /// Gives the operator a command, says what it answered, and watches what it started.
     Operate {
         /// What it is to do.
         #[command(subcommand)]

@@ -1,5 +1,5 @@
-//! Gives the operator a command through `sam remote invoke`, as `make backfill` and `make reconcile` do, and watches the
-//! run for longer than one invocation can.
+//! Gives the operator a command through `sam remote invoke`, as `make backfill`, `make reconcile`, `make invite`,
+//! `make auto-join` and `make media` do, and watches a run for longer than one invocation can.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -22,6 +22,12 @@ pub enum Operation {
     Backfill(BackfillArguments),
     /// Looks for what Nylas has not notified of.
     Reconcile(ReconcileArguments),
+    /// Sends a notetaker to a meeting.
+    Invite(InviteArguments),
+    /// Shows or sets by which rules notetakers join the meetings of a calendar.
+    AutoJoin(AutoJoinArguments),
+    /// Makes a link that opens a file of a meeting.
+    Media(MediaArguments),
 }
 
 /// What a backfill can be told.
@@ -67,6 +73,55 @@ pub struct ReconcileArguments {
     run: Option<String>,
 }
 
+/// What an invitation can be told.
+#[derive(Debug, Clone, Args)]
+pub struct InviteArguments {
+    /// The account that sends the notetaker.
+    #[arg(long)]
+    grant: String,
+    /// Where people join the meeting.
+    #[arg(long)]
+    link: String,
+    /// When it joins: a time or Unix seconds; at once if there is none.
+    #[arg(long)]
+    at: Option<String>,
+    /// How it is called in the meeting.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// What the rules for joining can be told.
+#[derive(Debug, Clone, Args)]
+pub struct AutoJoinArguments {
+    /// The account.
+    #[arg(long)]
+    grant: String,
+    /// Its calendar; `primary` if there is none.
+    #[arg(long)]
+    calendar: Option<String>,
+    /// The rules that are put in place, as a JSON object; without them and without `--off` those that hold are shown.
+    #[arg(long, value_parser = json_of)]
+    set: Option<Value>,
+    /// Removes the rules.
+    #[arg(long)]
+    off: bool,
+}
+
+/// What is told of a file of a meeting.
+#[derive(Debug, Clone, Args)]
+pub struct MediaArguments {
+    /// What stands in the CRM: `s3://<bucket>/media/<grant>/<notetaker>/<file>`.
+    #[arg(long)]
+    reference: String,
+    /// How many minutes the link works.
+    #[arg(long)]
+    minutes: Option<i64>,
+}
+
+fn json_of(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
+}
+
 /// The operator did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
@@ -84,6 +139,9 @@ pub enum OperateError {
     /// It has ended, and could not do all that it should.
     #[error("not all was done: the table says why under `problem`")]
     NotAll,
+    /// Nylas keeps other rules than it was told.
+    #[error("Nylas keeps something else than it was told: {0}")]
+    NotAsTold(String),
     /// It answered in another form.
     #[error("the operator gave an answer of another release: {0}")]
     UnknownAnswer(Value),
@@ -103,32 +161,56 @@ impl Operation {
     /// The event for the operator.
     #[must_use]
     pub fn event(&self) -> Map<String, Value> {
+        let text = |given: Option<&str>| given.map(Value::from);
         let fields = match self {
-            Self::Backfill(arguments) => [
+            Self::Backfill(arguments) => vec![
                 ("command", Some(json!("backfill"))),
                 ("grant_id", Some(json!(arguments.grant))),
-                ("calendar_id", arguments.calendar.clone().map(Value::from)),
+                ("calendar_id", text(arguments.calendar.as_deref())),
                 ("days", arguments.days.map(Value::from)),
-                ("start", arguments.start.clone().map(Value::from)),
-                ("end", arguments.end.clone().map(Value::from)),
-                ("run", arguments.run.clone().map(Value::from)),
+                ("start", text(arguments.start.as_deref())),
+                ("end", text(arguments.end.as_deref())),
+                ("run", text(arguments.run.as_deref())),
             ],
-            Self::Reconcile(arguments) => [
+            Self::Reconcile(arguments) => vec![
                 ("command", Some(json!("reconcile"))),
-                ("grant_id", arguments.grant.clone().map(Value::from)),
-                ("what", arguments.what.clone().map(Value::from)),
-                ("from", arguments.from.clone().map(Value::from)),
-                ("to", arguments.to.clone().map(Value::from)),
-                ("run", arguments.run.clone().map(Value::from)),
-                ("", None),
+                ("grant_id", text(arguments.grant.as_deref())),
+                ("what", text(arguments.what.as_deref())),
+                ("from", text(arguments.from.as_deref())),
+                ("to", text(arguments.to.as_deref())),
+                ("run", text(arguments.run.as_deref())),
+            ],
+            Self::Invite(arguments) => vec![
+                ("command", Some(json!("invite"))),
+                ("grant_id", Some(json!(arguments.grant))),
+                ("meeting_link", Some(json!(arguments.link))),
+                ("at", text(arguments.at.as_deref())),
+                ("name", text(arguments.name.as_deref())),
+            ],
+            Self::AutoJoin(arguments) => vec![
+                ("command", Some(json!("auto_join"))),
+                ("grant_id", Some(json!(arguments.grant))),
+                ("calendar_id", text(arguments.calendar.as_deref())),
+                ("set", arguments.set.clone()),
+                ("off", arguments.off.then(|| json!(true))),
+            ],
+            Self::Media(arguments) => vec![
+                ("command", Some(json!("media"))),
+                ("reference", Some(json!(arguments.reference))),
+                ("minutes", arguments.minutes.map(Value::from)),
             ],
         };
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
+
+    /// Whether it is about a run, which is watched.
+    fn is_run(&self) -> bool {
+        matches!(self, Self::Backfill(_) | Self::Reconcile(_))
+    }
 }
 
-/// Gives the command to the operator of a stack, in AWS if there is no `endpoint`, and watches the run until it has ended
-/// or nothing of it changes any more. Lines for people go to `say`.
+/// Gives the command to the operator of a stack, in AWS if there is no `endpoint`, and says what it answered. A run is
+/// watched until it has ended or nothing of it changes any more. Lines for people go to `say`.
 ///
 /// # Errors
 /// If the operator cannot be invoked or answers that something is wrong.
@@ -140,6 +222,9 @@ pub async fn operate(
     mut say: impl FnMut(&str),
 ) -> Result<(), OperateError> {
     let invoke = async |event: Value| tools.remote_invoke(stack, OPERATOR, &event, endpoint).await;
+    if !operation.is_run() {
+        return tell(invoke(Value::Object(operation.event())).await?, say);
+    }
     let again = watch(operation.event(), invoke, &mut say).await?;
     if let Some(again) = again {
         let aws = if endpoint.is_none() { format!(" STACK={stack}") } else { String::new() };
@@ -178,12 +263,27 @@ async fn watch(
     }
 }
 
-fn read(answer: Value) -> Result<Progress, OperateError> {
+/// Says what was answered to a command that starts no run.
+fn tell(answer: Value, mut say: impl FnMut(&str)) -> Result<(), OperateError> {
+    let answer = not_refused(answer)?;
+    let Some(text) = answer["text"].as_str() else { return Err(OperateError::UnknownAnswer(answer)) };
+    say(text);
+    let differs: Vec<&str> = answer["differs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if differs.is_empty() { Ok(()) } else { Err(OperateError::NotAsTold(differs.join(", "))) }
+}
+
+/// The answer, unless it says that something is wrong.
+fn not_refused(answer: Value) -> Result<Value, OperateError> {
     // `errorMessage` is Lambda's own, of a function that failed.
     if let Some(error) = answer["error"].as_str().or(answer["errorMessage"].as_str()) {
         let example = answer.get("example").cloned();
         return Err(OperateError::Refused { error: error.to_owned(), example });
     }
+    Ok(answer)
+}
+
+fn read(answer: Value) -> Result<Progress, OperateError> {
+    let answer = not_refused(answer)?;
     let progress = (|| {
         Some(Progress {
             run: answer["run"].as_str()?.to_owned(),
@@ -251,6 +351,51 @@ mod tests {
                 "command": "reconcile", "grant_id": "g", "what": "mail", "from": "2026-03-01", "to": "2026-03-02",
             })
         );
+    }
+
+    #[test]
+    fn command_line_for_notetakers_becomes_an_event_with_the_rules_as_they_are_given() {
+        assert_eq!(
+            event(&["invite", "--grant", "g", "--link", "https://meet.google.com/abc", "--at", "1772359200"]),
+            json!({
+                "command": "invite", "grant_id": "g", "meeting_link": "https://meet.google.com/abc", "at": "1772359200",
+            })
+        );
+        assert_eq!(event(&["auto-join", "--grant", "g"]), json!({ "command": "auto_join", "grant_id": "g" }));
+        let rules = r#"{"events":["external"],"summary_instructions":"What's decided."}"#;
+        assert_eq!(
+            event(&["auto-join", "--grant", "g", "--calendar", "c", "--set", rules]),
+            json!({
+                "command": "auto_join", "grant_id": "g", "calendar_id": "c",
+                "set": { "events": ["external"], "summary_instructions": "What's decided." },
+            })
+        );
+        assert_eq!(
+            event(&["auto-join", "--grant", "g", "--off"]),
+            json!({ "command": "auto_join", "grant_id": "g", "off": true })
+        );
+        let wrong = CommandLine::try_parse_from(["operate", "auto-join", "--grant", "g", "--set", "{events}"]);
+        assert!(wrong.is_err_and(|error| error.to_string().contains("it is no JSON")));
+        assert_eq!(
+            event(&["media", "--reference", "s3://b/media/g/n/f", "--minutes", "5"]),
+            json!({ "command": "media", "reference": "s3://b/media/g/n/f", "minutes": 5 })
+        );
+    }
+
+    #[test]
+    fn answer_without_a_run_is_said_in_its_words_and_fails_where_it_should() {
+        let told = |answer: Value| {
+            let mut said = Vec::new();
+            let result = tell(answer, |line| said.push(line.to_owned()));
+            (said, result.map_err(|error| error.to_string()))
+        };
+        assert_eq!(told(json!({ "text": "It is on its way." })), (vec!["It is on its way.".to_owned()], Ok(())));
+        let (said, result) = told(json!({ "text": "Set.", "differs": ["rules", "name"] }));
+        let differs = "Nylas keeps something else than it was told: rules, name".to_owned();
+        assert_eq!((said, result), (vec!["Set.".to_owned()], Err(differs)));
+        let (said, result) = told(json!({ "error": "no such calendar", "calendars": [] }));
+        assert_eq!((said, result), (Vec::new(), Err("no such calendar".to_owned())));
+        assert!(told(json!({ "outcome": "invited" })).1.is_err_and(|error| error.contains("another release")));
     }
 
     fn at(jobs: u64, ended: bool) -> Value {

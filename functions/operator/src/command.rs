@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 use shared::domain::notification::GrantId;
 use std::time::Duration;
 
+use crate::invitation::Invitation;
+use crate::joining_rules::{AutoJoin, BadRules};
+use crate::media_link::{LONGEST_MINUTES, MediaLink};
 use crate::times::{Edge, NotATime, shown, unix_seconds};
 
 /// How far back a backfill goes that does not say so, in days.
@@ -21,17 +24,23 @@ const LONGEST_RUN: usize = 100;
 
 /// What the function can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Bring every event of a span of time to the CRM.
     Backfill,
     /// Look for what Nylas has not notified of.
     Reconcile,
+    /// Send a notetaker to a meeting.
+    Invite,
+    /// Show or set by which rules notetakers join the meetings of a calendar.
+    AutoJoin,
+    /// Make a link that opens a file of a meeting.
+    Media,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Backfill, Self::Reconcile];
+    pub const ALL: [Self; 5] = [Self::Backfill, Self::Reconcile, Self::Invite, Self::AutoJoin, Self::Media];
 
     /// The name, as it stands in an event.
     #[must_use]
@@ -39,17 +48,30 @@ impl Command {
         match self {
             Self::Backfill => "backfill",
             Self::Reconcile => "reconcile",
+            Self::Invite => "invite",
+            Self::AutoJoin => "auto_join",
+            Self::Media => "media",
         }
     }
 
     /// An event that is right.
     #[must_use]
     pub fn example(self) -> Value {
+        let grant = "<the account's Nylas grant>";
         match self {
-            Self::Backfill => json!({ "command": "backfill", "grant_id": "<the account's Nylas grant>", "days": 90 }),
-            Self::Reconcile => {
-                json!({ "command": "reconcile", "grant_id": "<the account's Nylas grant>", "what": "mail" })
+            Self::Backfill => json!({ "command": "backfill", "grant_id": grant, "days": 90 }),
+            Self::Reconcile => json!({ "command": "reconcile", "grant_id": grant, "what": "mail" }),
+            Self::Invite => {
+                json!({ "command": "invite", "grant_id": grant, "meeting_link": "https://meet.google.com/abc-defg-hij" })
             }
+            Self::AutoJoin => json!({
+                "command": "auto_join", "grant_id": grant, "calendar_id": "primary",
+                "set": { "events": ["external"], "participants_at_least": 2, "leave_after_silence_seconds": 300 },
+            }),
+            Self::Media => json!({
+                "command": "media", "minutes": 15,
+                "reference": "s3://<the archive bucket>/media/<grant>/<notetaker>/summary.txt",
+            }),
         }
     }
 }
@@ -76,7 +98,20 @@ impl Function {
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub enum Request {
+    /// A run, to be started or shown.
+    Run(RunRequest),
+    /// A notetaker for a meeting.
+    Invite(Invitation),
+    /// The rules by which notetakers join the meetings of a calendar, to be shown or set.
+    AutoJoin(AutoJoin),
+    /// A link that opens a file of a meeting.
+    Media(MediaLink),
+}
+
+/// A run that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRequest {
     /// The command.
     pub command: Command,
     /// The account; none for all.
@@ -134,9 +169,14 @@ pub enum BadCommand {
     /// The fields are not those of the command.
     #[error("the event cannot be read: {0}")]
     Fields(String),
-    /// The account is not named.
-    #[error("`grant_id` is missing: a backfill is for one account")]
-    NoGrant,
+    /// A field is missing that must be there.
+    #[error("`{field}` is missing: {reason}")]
+    Missing {
+        /// Which field.
+        field: &'static str,
+        /// What it is needed for.
+        reason: &'static str,
+    },
     /// A field is empty.
     #[error("`{0}` is empty; leave it out or fill it in")]
     Empty(&'static str),
@@ -176,11 +216,31 @@ pub enum BadCommand {
     /// A run that is only shown is given something to do.
     #[error("with `run` nothing is started, only how far that run has come is shown; leave `{0}` out")]
     NothingIsStarted(&'static str),
+    /// Nobody can join a meeting there.
+    #[error(
+        "`meeting_link` must be the whole link that people join the meeting with, such as \
+         https://meet.google.com/abc-defg-hij: with https:// before it, and without a user"
+    )]
+    NotALink,
+    /// The time to join has passed.
+    #[error("`at` is {at}, and now is {now}: a notetaker cannot join in the past; leave `at` out to send it at once")]
+    Past {
+        /// When it was to join.
+        at: String,
+        /// When it is now.
+        now: String,
+    },
+    /// The rules for joining cannot be.
+    #[error(transparent)]
+    Rules(#[from] BadRules),
+    /// A link cannot live so long.
+    #[error("`minutes` is {0}: a link lives from 1 to {LONGEST_MINUTES} minutes")]
+    Minutes(i64),
 }
 
 fn names() -> String {
-    let names: Vec<String> = Command::ALL.iter().map(|command| format!("`{}`", command.name())).collect();
-    names.join(" and ")
+    let [others @ .., last] = Command::ALL.map(|command| format!("`{}`", command.name()));
+    format!("{} and {last}", others.join(", "))
 }
 
 /// An event that was refused.
@@ -240,12 +300,17 @@ impl Request {
         let command = Command::ALL.into_iter().find(|command| command.name() == name);
         let command = command.ok_or_else(|| of_any(BadCommand::UnknownCommand(name)))?;
         let read = match command {
-            Command::Backfill => backfill(fields, now.as_second()),
-            Command::Reconcile => reconcile(fields, now.as_second()),
+            Command::Backfill => backfill(fields, now.as_second()).map(Self::Run),
+            Command::Reconcile => reconcile(fields, now.as_second()).map(Self::Run),
+            Command::Invite => Invitation::read(fields, now.as_second()).map(Self::Invite),
+            Command::AutoJoin => AutoJoin::read(fields).map(Self::AutoJoin),
+            Command::Media => MediaLink::read(fields).map(Self::Media),
         };
         read.map_err(|problem| Refused { problem, meant: command })
     }
+}
 
+impl RunRequest {
     /// The event that shows how far a run of this request has come.
     #[must_use]
     pub fn again(&self, run: &str) -> Value {
@@ -262,9 +327,9 @@ impl Request {
     }
 }
 
-fn backfill(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand> {
+fn backfill(fields: Map<String, Value>, now: i64) -> Result<RunRequest, BadCommand> {
     let fields: BackfillFields = fields_of(fields)?;
-    let grant = grant_of(fields.grant_id)?.ok_or(BadCommand::NoGrant)?;
+    let grant = one_grant(fields.grant_id, "a backfill is for one account")?;
     if fields.calendar_id.as_deref().is_some_and(|calendar| calendar.trim().is_empty()) {
         return Err(BadCommand::Empty("calendar_id"));
     }
@@ -292,7 +357,7 @@ fn backfill(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand>
         }
         Order::Start(Job::Backfill { calendar: fields.calendar_id, start, end })
     };
-    Ok(Request {
+    Ok(RunRequest {
         command: Command::Backfill,
         grant: Some(grant),
         functions: &[Function::CalendarSync],
@@ -301,7 +366,7 @@ fn backfill(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand>
     })
 }
 
-fn reconcile(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand> {
+fn reconcile(fields: Map<String, Value>, now: i64) -> Result<RunRequest, BadCommand> {
     let fields: ReconcileFields = fields_of(fields)?;
     let grant = grant_of(fields.grant_id)?;
     let order = if let Some(run) = fields.run {
@@ -321,7 +386,7 @@ fn reconcile(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand
         }
         Order::Start(Job::Reconcile { from, to })
     };
-    Ok(Request {
+    Ok(RunRequest {
         command: Command::Reconcile,
         grant,
         functions: match fields.what {
@@ -334,8 +399,21 @@ fn reconcile(fields: Map<String, Value>, now: i64) -> Result<Request, BadCommand
     })
 }
 
-fn fields_of<T: serde::de::DeserializeOwned>(fields: Map<String, Value>) -> Result<T, BadCommand> {
+/// Reads the fields of a command.
+pub(crate) fn fields_of<T: serde::de::DeserializeOwned>(fields: Map<String, Value>) -> Result<T, BadCommand> {
     serde_json::from_value(Value::Object(fields)).map_err(|error| BadCommand::Fields(error.to_string()))
+}
+
+/// The account of a command that is for one and no other; `reason` says so.
+pub(crate) fn one_grant(given: Option<String>, reason: &'static str) -> Result<GrantId, BadCommand> {
+    grant_of(given)?.ok_or(BadCommand::Missing { field: "grant_id", reason })
+}
+
+/// What a field holds, without the blanks around it; none if the field is not there.
+pub(crate) fn filled(field: &'static str, given: Option<String>) -> Result<Option<String>, BadCommand> {
+    let Some(text) = given else { return Ok(None) };
+    let text = text.trim();
+    if text.is_empty() { Err(BadCommand::Empty(field)) } else { Ok(Some(text.to_owned())) }
 }
 
 fn grant_of(given: Option<String>) -> Result<Option<GrantId>, BadCommand> {
@@ -365,6 +443,7 @@ fn no_span((beginning, at): (&'static str, i64), (end, until): (&'static str, i6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::joining_rules::Order as JoiningOrder;
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
@@ -372,13 +451,20 @@ mod tests {
     /// 2026-03-01T10:00:00Z.
     const NOW: i64 = 1_772_359_200;
 
-    fn read(event: &Value) -> Result<Request, Refused> {
+    fn asked(event: &Value) -> Result<Request, Refused> {
         Request::read(event, Timestamp::from_second(NOW).expect("a time"))
     }
 
+    fn read(event: &Value) -> Result<RunRequest, Refused> {
+        asked(event).map(|request| match request {
+            Request::Run(run) => run,
+            other => panic!("{other:?} is no run"),
+        })
+    }
+
     fn refused(event: &Value) -> String {
-        let refused = read(event).expect_err(&event.to_string());
-        assert!(read(&refused.meant.example()).is_ok(), "{event} is answered with a wrong example");
+        let refused = asked(event).expect_err(&event.to_string());
+        assert!(asked(&refused.meant.example()).is_ok(), "{event} is answered with a wrong example");
         refused.to_string()
     }
 
@@ -486,8 +572,8 @@ mod tests {
         for (event, words) in [
             (json!([]), "must be a JSON object"),
             (json!("backfill"), "must be a JSON object"),
-            (json!({}), "has no `command`; there are `backfill` and `reconcile`"),
-            (json!({ "command": "sync" }), "`sync` is no command; there are `backfill` and `reconcile`"),
+            (json!({}), "has no `command`; there are `backfill`, `reconcile`, `invite`, `auto_join` and `media`"),
+            (json!({ "command": "sync" }), "`sync` is no command; there are `backfill`, `reconcile`"),
             (json!({ "command": 7 }), "`7` is no command"),
             (json!({ "command": "backfill" }), "`grant_id` is missing"),
             (json!({ "command": "backfill", "grant_id": "  " }), "`grant_id` is empty"),
@@ -546,20 +632,30 @@ mod tests {
         for (name, event) in &samples {
             // Whatever day it is: samples name their times in full.
             let read = Request::read(event, Timestamp::from_second(1_800_000_000).expect("a time"));
-            match name.as_str() {
-                "backfill" | "backfill-one-calendar" => {
-                    assert!(matches!(read.expect(name).order, Order::Start(Job::Backfill { .. })), "{name}");
+            match (name.as_str(), read) {
+                ("backfill" | "backfill-one-calendar", Ok(Request::Run(run))) => {
+                    assert!(matches!(run.order, Order::Start(Job::Backfill { .. })), "{name}");
                 }
-                "backfill-how-far" => assert!(matches!(read.expect(name).order, Order::Show(_)), "{name}"),
-                "reconcile-all-accounts" => assert_eq!(read.expect(name).grant, None),
-                "reconcile-one-account" => assert!(read.expect(name).grant.is_some()),
-                "unknown-command" => {
-                    assert!(matches!(read.expect_err(name).problem, BadCommand::UnknownCommand(_)));
+                ("backfill-how-far", Ok(Request::Run(run))) => {
+                    assert!(matches!(run.order, Order::Show(_)), "{name}");
                 }
-                "start-after-end" => assert!(matches!(read.expect_err(name).problem, BadCommand::NoSpan { .. })),
-                _ => panic!("{name} is not among the samples that this test knows"),
+                ("reconcile-all-accounts", Ok(Request::Run(run))) => assert_eq!(run.grant, None),
+                ("reconcile-one-account", Ok(Request::Run(run))) => assert!(run.grant.is_some()),
+                ("unknown-command", Err(Refused { problem: BadCommand::UnknownCommand(_), .. }))
+                | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
+                | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
+                | ("media", Ok(Request::Media(_))) => {}
+                ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
+                ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
+                    assert_eq!(asked.order, JoiningOrder::Show, "{name}");
+                }
+                ("auto-join-on", Ok(Request::AutoJoin(asked))) => {
+                    assert!(matches!(asked.order, JoiningOrder::Set(_)), "{name}");
+                }
+                ("auto-join-off", Ok(Request::AutoJoin(asked))) => assert_eq!(asked.order, JoiningOrder::Remove),
+                (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 7);
+        assert_eq!(samples.len(), 13);
     }
 }

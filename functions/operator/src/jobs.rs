@@ -11,7 +11,7 @@ use shared::engine::job::job_message;
 use shared::engine::progress::run_key;
 use shared::reconcile::{ReconcileJob, part_of};
 
-use crate::command::{Function, Job, Request};
+use crate::command::{Function, Job, RunRequest};
 
 /// The first job of a backfill, as calendar-sync reads it.
 #[derive(Serialize)]
@@ -43,7 +43,7 @@ pub fn run_name(now: Timestamp, invocation: &str) -> String {
 /// # Errors
 /// None that can be met: a job can always be written.
 pub fn messages(
-    request: &Request,
+    request: &RunRequest,
     job: &Job,
     run: &str,
     support_grants: &str,
@@ -94,7 +94,7 @@ pub struct Part {
 impl Part {
     /// The parts that a run begins with. One for all accounts names its further parts once it has found them.
     #[must_use]
-    pub fn first_of(request: &Request) -> Vec<Self> {
+    pub fn first_of(request: &RunRequest) -> Vec<Self> {
         let grant = request.grant.as_ref().map(ToString::to_string);
         request.functions.iter().map(|function| Self { function: function.name(), grant: grant.clone() }).collect()
     }
@@ -109,11 +109,19 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Request;
     use serde_json::{Value, json};
+
+    fn run_request(event: &Value, now: Timestamp) -> RunRequest {
+        match Request::read(event, now).expect("a request") {
+            Request::Run(run) => run,
+            other => panic!("{other:?} is no run"),
+        }
+    }
 
     fn laid_out(event: &Value, support_grants: &str) -> Vec<(Function, Value, OwnMessage)> {
         let now = Timestamp::from_second(1_772_359_200).expect("a time");
-        let request = Request::read(event, now).expect("a request");
+        let request = run_request(event, now);
         let crate::command::Order::Start(job) = &request.order else { panic!("nothing is started") };
         let messages = messages(&request, job, "r1", support_grants).expect("messages");
         messages
@@ -184,7 +192,7 @@ mod tests {
     fn progress_is_looked_for_where_the_functions_keep_it() {
         let now = Timestamp::from_second(1_772_359_200).expect("a time");
         let keys = |event: Value| -> Vec<String> {
-            let request = Request::read(&event, now).expect("a request");
+            let request = run_request(&event, now);
             Part::first_of(&request).iter().map(|part| part.key("r1").as_str().to_owned()).collect()
         };
         assert_eq!(keys(json!({ "command": "backfill", "grant_id": "g" })), ["run#calendar-sync/r1/g"]);

@@ -5,10 +5,14 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use operator::{Invocation, Operator, Settings};
 use serde_json::Value;
 use shared::aws::links::DynamoLinks;
+use shared::aws::media::MediaArchive;
 use shared::aws::sdk_config;
+use shared::aws::secrets::Secrets;
 use shared::aws::worker_queue::JobQueue;
-use shared::configuration::Environment;
+use shared::configuration::{ConfigurationError, Environment};
 use shared::engine::Deadline;
+use shared::http::{ApiClient, ApiSettings, Credential, http_client};
+use shared::nylas::Nylas;
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
@@ -19,10 +23,25 @@ async fn main() -> Result<(), Error> {
     shared::telemetry::start_logging();
     let environment = Environment::process();
     let sdk = sdk_config(LONGEST_AWS_CALL).await;
+    let nylas_api = environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?;
     let operator = &Operator {
         mail_queue: JobQueue::new(&sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
         calendar_queue: JobQueue::new(&sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
         links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
+        nylas: Nylas::new(ApiClient::new(
+            http_client()?,
+            ApiSettings {
+                name: "Nylas",
+                base_url: nylas_api,
+                credential: Credential::Stored {
+                    secrets: Secrets::new(&sdk),
+                    arn: environment.required("NYLAS_API_KEY_SECRET_ARN")?,
+                },
+                credential_parameter: "NylasApiKey",
+                calls_per_second: None,
+            },
+        )),
+        archive: MediaArchive::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {

@@ -1,4 +1,4 @@
-//! Answers an event: starts what it asks for and follows it as long as there is time.
+//! Answers an event: does what it asks for; what it starts is followed as long as there is time.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,15 +8,25 @@ use shared::domain::failure::Failure;
 use shared::engine::{Deadline, Links, SendToQueue, StoreError};
 use std::time::Duration;
 
-use crate::command::{Function, Order, Refused, Request};
+use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
+use crate::command::{Function, Order, Refused, Request, RunRequest};
 use crate::follow::Follower;
+use crate::invitation::Invitation;
+use crate::invite::{InviteAnswer, InviteError, Inviting};
 use crate::jobs::{Part, messages, run_name};
+use crate::joining_rules::AutoJoin;
+use crate::media::{MediaAnswer, MediaError, media};
+use crate::media_link::{MediaLink, owners};
+use crate::ports::{Archive, Notetaking};
 use crate::report::{Report, Row};
 
 /// How long a run is followed if the event does not say. SAM waits for an answer for a minute, then it invokes the
 /// function once more, which would start the run once more (botocore's default `read_timeout` is 60 s, and it tries a
 /// call again whose answer did not come).
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(45);
+
+/// How long Nylas and the archive may take together, so that the answer comes while SAM waits for it.
+const LONGEST_ANSWER: Duration = Duration::from_secs(40);
 
 /// What is kept of the invocation's time for the last look and the answer.
 const MARGIN: Duration = Duration::from_secs(15);
@@ -44,13 +54,17 @@ impl Settings {
 }
 
 /// The function, with its clients.
-pub struct Operator<Q, L> {
+pub struct Operator<Q, L, N, A> {
     /// The queue of email-activity.
     pub mail_queue: Q,
     /// The queue of calendar-sync.
     pub calendar_queue: Q,
-    /// Where progress is kept.
+    /// Where progress is kept, and what was invited.
     pub links: L,
+    /// Nylas.
+    pub nylas: N,
+    /// Where the files of meetings lie.
+    pub archive: A,
     /// What it is set to.
     pub settings: Settings,
 }
@@ -85,7 +99,20 @@ pub enum Answer {
         /// The same for people, and what to do next.
         table: String,
     },
-    /// Nothing was done.
+    /// A notetaker was invited, or had been.
+    Invited(InviteAnswer),
+    /// By which rules notetakers join a calendar's meetings.
+    AutoJoin(AutoJoinAnswer),
+    /// A link to a file of a meeting.
+    Media(MediaAnswer),
+    /// The calendar is not known.
+    NoCalendar {
+        /// What happened.
+        error: String,
+        /// Those that are.
+        calendars: Vec<NamedCalendar>,
+    },
+    /// Nothing was done, or nobody can say whether it was.
     Refused {
         /// Why.
         error: String,
@@ -125,35 +152,54 @@ pub enum OperateError {
         /// The event that asks again.
         again: Value,
     },
+    /// An invitation cannot be claimed.
+    #[error(transparent)]
+    Unclaimed(InviteError),
+    /// The archive does not answer.
+    #[error(transparent)]
+    Archive(MediaError),
 }
 
-impl<Q: SendToQueue, L: Links> Operator<Q, L> {
+impl Answer {
+    fn error(error: String) -> Self {
+        Self::Refused { error, example: None }
+    }
+}
+
+impl<Q: SendToQueue, L: Links, N: Notetaking, A: Archive> Operator<Q, L, N, A> {
     /// Does what an event asks for, or says what is wrong with it.
     ///
     /// # Errors
-    /// If a queue or the table does not answer.
+    /// If a queue, the table or the archive does not answer.
     pub async fn answer(&self, event: &Value, invocation: &Invocation) -> Result<Answer, OperateError> {
-        let request = match Request::read(event, invocation.now) {
-            Ok(request) => request,
+        match Request::read(event, invocation.now) {
+            Ok(Request::Run(request)) => self.run(&request, invocation).await,
+            Ok(Request::Invite(invitation)) => self.invite(&invitation, invocation).await,
+            Ok(Request::AutoJoin(asked)) => Ok(self.auto_join(&asked, invocation).await),
+            Ok(Request::Media(asked)) => self.media(&asked, invocation).await,
             Err(Refused { problem, meant }) => {
-                return Ok(Answer::Refused { error: problem.to_string(), example: Some(meant.example()) });
+                Ok(Answer::Refused { error: problem.to_string(), example: Some(meant.example()) })
             }
-        };
+        }
+    }
+
+    /// Starts a run, or shows how far it has come.
+    async fn run(&self, request: &RunRequest, invocation: &Invocation) -> Result<Answer, OperateError> {
         let (run, is_shown) = match &request.order {
             Order::Show(run) => (run.clone(), true),
             Order::Start(_) if !self.settings.has_crm => {
                 let error =
                     "nothing was started: there is no CRM to write to; deploy the stack with `CrmBaseUrl` first";
-                return Ok(Answer::Refused { error: error.to_owned(), example: None });
+                return Ok(Answer::error(error.to_owned()));
             }
             Order::Start(_) => (run_name(invocation.now, &invocation.id), false),
         };
-        self.start(&request, &run).await?;
+        self.start(request, &run).await?;
         let command = request.command.name();
         let again = request.again(&run);
         let left = invocation.deadline.earlier_by(MARGIN).left();
         let until = Deadline::after(request.wait.unwrap_or(DEFAULT_WAIT).min(left));
-        let report = Follower::new(&self.links, &run, Part::first_of(&request))
+        let report = Follower::new(&self.links, &run, Part::first_of(request))
             .follow(until, |report| log(command, &run, report))
             .await
             .map_err(|problem| OperateError::Unreadable { run: run.clone(), problem, again: again.clone() })?;
@@ -161,8 +207,58 @@ impl<Q: SendToQueue, L: Links> Operator<Q, L> {
         Ok(Answer::Progress { command, run, ended, rows: report.rows, again, table })
     }
 
+    /// Sends a notetaker to a meeting.
+    async fn invite(&self, invitation: &Invitation, invocation: &Invocation) -> Result<Answer, OperateError> {
+        let Self { links, nylas, .. } = self;
+        let inviting = Inviting { links, nylas, invitation, now: invocation.now, deadline: soon(invocation) };
+        let answered = inviting.carry_out().await;
+        let outcome = answered.as_ref().map_or("refused", |answer| answer.outcome.as_str());
+        let notetaker = answered.as_ref().ok().and_then(|answer| answer.notetaker_id.as_deref());
+        tracing::info!(
+            command = "invite",
+            grant.id = loggable(invitation.grant.as_str()),
+            notetaker.id = notetaker,
+            outcome,
+            "answered"
+        );
+        match answered {
+            Ok(answer) => Ok(Answer::Invited(answer)),
+            Err(InviteError::Nylas(error)) => Ok(Answer::error(error)),
+            Err(unclaimed @ InviteError::Unclaimed(_)) => Err(OperateError::Unclaimed(unclaimed)),
+        }
+    }
+
+    /// Shows or sets by which rules notetakers join a calendar's meetings.
+    async fn auto_join(&self, asked: &AutoJoin, invocation: &Invocation) -> Answer {
+        let answered = auto_join(&self.nylas, asked, soon(invocation)).await;
+        let outcome = answered.as_ref().map_or("refused", |answer| answer.outcome.as_str());
+        let differs = answered.as_ref().is_ok_and(|answer| !answer.differs.is_empty());
+        tracing::info!(command = "auto_join", grant.id = loggable(asked.grant.as_str()), outcome, differs, "answered");
+        match answered {
+            Ok(answer) => Answer::AutoJoin(answer),
+            Err(AutoJoinError { error, calendars }) if calendars.is_empty() => Answer::error(error),
+            Err(AutoJoinError { error, calendars }) => Answer::NoCalendar { error, calendars },
+        }
+    }
+
+    /// Makes a link to a file of a meeting.
+    async fn media(&self, asked: &MediaLink, invocation: &Invocation) -> Result<Answer, OperateError> {
+        let slow = |_| MediaError::Unavailable(StoreError("the archive did not answer in time".to_owned()));
+        let made = tokio::time::timeout(soon(invocation).left(), media(&self.archive, asked, invocation.now)).await;
+        match made.map_err(slow).flatten() {
+            Ok((answer, key)) => {
+                let (grant, notetaker) = owners(&key).unzip();
+                let grant = grant.and_then(loggable);
+                tracing::info!(command = "media", grant.id = grant, notetaker.id = notetaker, "a link was made");
+                Ok(Answer::Media(answer))
+            }
+            Err(error @ (MediaError::Elsewhere { .. } | MediaError::Gone)) => Ok(Answer::error(error.to_string())),
+            Err(unavailable @ MediaError::Unavailable(_)) => Err(OperateError::Archive(unavailable)),
+        }
+    }
+
     /// Puts the jobs into their queues, if the request is to start something.
-    async fn start(&self, request: &Request, run: &str) -> Result<(), OperateError> {
+    async fn start(&self, request: &RunRequest, run: &str) -> Result<(), OperateError> {
         let Order::Start(job) = &request.order else { return Ok(()) };
         let messages = messages(request, job, run, &self.settings.support_grants).map_err(OperateError::Unwritable)?;
         let mut before = "nothing was started".to_owned();
@@ -181,6 +277,16 @@ impl<Q: SendToQueue, L: Links> Operator<Q, L> {
     }
 }
 
+/// Until when the answer to a command that starts no run must be there.
+fn soon(invocation: &Invocation) -> Deadline {
+    Deadline::after(LONGEST_ANSWER.min(invocation.deadline.earlier_by(MARGIN).left()))
+}
+
+/// A grant as a log may name it: Nylas takes its address in place of its id, and an address is for no log.
+pub(crate) fn loggable(grant: &str) -> Option<&str> {
+    (!grant.contains('@')).then_some(grant)
+}
+
 fn log(command: &str, run: &str, report: &Report) {
     tracing::info!(
         command,
@@ -197,16 +303,21 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{MemoryArchive, MemoryNylas, refused};
     use serde_json::json;
     use shared::engine::progress::{Step, advance, run_key};
     use shared::engine::testing::{MemoryLinks, MemoryQueue};
     use std::sync::atomic::Ordering;
 
-    fn operator() -> Operator<MemoryQueue, MemoryLinks> {
+    type InMemory = Operator<MemoryQueue, MemoryLinks, MemoryNylas, MemoryArchive>;
+
+    fn operator() -> InMemory {
         Operator {
             mail_queue: MemoryQueue::default(),
             calendar_queue: MemoryQueue::default(),
             links: MemoryLinks::default(),
+            nylas: MemoryNylas::default(),
+            archive: MemoryArchive::holding("media/g/n/summary.txt"),
             settings: Settings { support_grants: "support".to_owned(), has_crm: true },
         }
     }
@@ -219,7 +330,7 @@ mod tests {
         }
     }
 
-    async fn answered(operator: &Operator<MemoryQueue, MemoryLinks>, event: Value) -> Value {
+    async fn answered(operator: &InMemory, event: Value) -> Value {
         let answer = operator.answer(&event, &invocation()).await.expect("an answer");
         serde_json::to_value(answer).expect("JSON")
     }
@@ -318,6 +429,70 @@ mod tests {
         let told = error.to_string();
         assert!(told.contains("queue of calendar-sync") && told.contains("the queue is down"), "{told}");
         assert!(told.contains(&format!("that of email-activity was started as the run {RUN}")), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn invitation_is_answered_with_its_notetaker() {
+        let operator = operator();
+        let event = json!({ "command": "invite", "grant_id": "g", "meeting_link": "https://meet.google.com/abc" });
+        let answer = answered(&operator, event.clone()).await;
+        assert!(answer["text"].is_string(), "{answer}");
+        let fields = ["command", "outcome", "grant_id", "notetaker_id", "state", "join_time"].map(|name| &answer[name]);
+        assert_eq!(json!(fields), json!(["invite", "invited", "g", "n-1", "connecting", null]));
+        assert_eq!(answered(&operator, event).await["outcome"], "already invited");
+        assert_eq!(operator.nylas.invitations(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusal_of_nylas_is_answered_as_an_error_without_an_example() {
+        let operator = operator();
+        operator.nylas.fail_listing(refused("list of notetakers", "Not for this plan."));
+        let event = json!({ "command": "invite", "grant_id": "g", "meeting_link": "https://meet.google.com/abc" });
+        let error = "no notetaker was invited: Nylas refuses the list of notetakers with 400: Not for this plan.";
+        assert_eq!(answered(&operator, event).await, json!({ "error": error }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rules_for_joining_are_answered_with_their_calendar() {
+        let operator = operator();
+        operator.nylas.put_calendar("primary", Some("Ines"));
+        let answer = answered(&operator, json!({ "command": "auto_join", "grant_id": "g", "off": true })).await;
+        assert!(answer["text"].is_string(), "{answer}");
+        let fields = ["command", "outcome", "grant_id", "calendar", "notetaker"].map(|name| &answer[name]);
+        assert_eq!(json!(fields), json!(["auto_join", "removed", "g", { "id": "primary", "name": "Ines" }, null]));
+        let event = json!({ "command": "auto_join", "grant_id": "g", "calendar_id": "c" });
+        let answer = answered(&operator, event).await;
+        assert!(answer["error"].is_string() && answer.get("text").is_none(), "{answer}");
+        assert_eq!(answer["calendars"], json!([{ "id": "primary", "name": "Ines" }]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reference_is_answered_with_a_link_and_what_is_gone_with_an_error() {
+        let operator = operator();
+        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.txt", "minutes": 5 });
+        let answer = answered(&operator, event).await;
+        assert_eq!((&answer["command"], &answer["until"]), (&json!("media"), &json!("2026-03-01T10:05:00Z")));
+        assert!(answer["link"].is_string() && answer["text"].is_string(), "{answer}");
+        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/recording.mp4" });
+        let answer = answered(&operator, event).await;
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains("holds no such file")), "{answer}");
+        let down = Operator { archive: MemoryArchive::down(), ..operator };
+        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.txt" });
+        let error = down.answer(&event, &invocation()).await.expect_err("it is down").to_string();
+        assert!(error.contains("the archive is down"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notetakers_are_sent_and_set_without_a_crm() {
+        let without = Operator { settings: Settings { has_crm: false, ..operator().settings }, ..operator() };
+        let event = json!({ "command": "invite", "grant_id": "g", "meeting_link": "https://meet.google.com/abc" });
+        assert_eq!(answered(&without, event).await["outcome"], "invited");
+    }
+
+    #[test]
+    fn grant_that_is_given_by_its_address_is_not_logged() {
+        assert_eq!(loggable("6d2f6a0c-5a44"), Some("6d2f6a0c-5a44"));
+        assert_eq!(loggable("ines.duarte@northwind.example"), None);
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub enum NotATime {
     /// It has the form of Unix seconds, and would lie in another century.
     #[error("as Unix seconds it must lie between the years 2000 and 2100; 2026-03-01T10:00:00Z is 1772359200")]
     Century,
+    /// It says no moment.
+    #[error(
+        "it must be a time with its zone such as 2026-03-01T10:00:00Z, or Unix seconds such as 1772359200; a date alone \
+         names no hour"
+    )]
+    NoMoment,
 }
 
 /// Reads a time into Unix seconds; a date is one in UTC.
@@ -44,6 +50,21 @@ pub fn unix_seconds(value: &Value, edge: Edge) -> Result<i64, NotATime> {
         Value::String(text) => of_text(text.trim(), edge),
         _ => Err(NotATime::Form),
     }
+}
+
+/// Reads a moment into Unix seconds. A date is none: it leaves open when.
+///
+/// # Errors
+/// If the value is not a moment.
+pub fn moment(value: &Value) -> Result<i64, NotATime> {
+    let text = value.as_str().map(str::trim);
+    if text.is_some_and(|text| Date::strptime("%Y-%m-%d", text).is_ok()) {
+        return Err(NotATime::NoMoment);
+    }
+    unix_seconds(value, Edge::Beginning).map_err(|problem| match problem {
+        NotATime::Form => NotATime::NoMoment,
+        other => other,
+    })
 }
 
 fn of_text(text: &str, edge: Edge) -> Result<i64, NotATime> {
@@ -112,6 +133,17 @@ mod tests {
         for value in [json!(0), json!(-5), json!("20260301"), json!(1_772_359_200_000_i64), json!("1772359200000")] {
             assert_eq!(unix_seconds(&value, Edge::Beginning), Err(NotATime::Century), "{value}");
         }
+    }
+
+    #[test]
+    fn moment_names_its_hour() {
+        for value in [json!("2026-03-01T10:00:00Z"), json!("2026-03-01T12:00:00+02:00"), json!(1_772_359_200)] {
+            assert_eq!(moment(&value), Ok(1_772_359_200), "{value}");
+        }
+        for value in [json!("2026-03-01"), json!(" 2026-03-01 "), json!("soon"), json!("10:00"), json!({})] {
+            assert_eq!(moment(&value), Err(NotATime::NoMoment), "{value}");
+        }
+        assert_eq!(moment(&json!(7)), Err(NotATime::Century));
     }
 
     #[test]

@@ -1,0 +1,267 @@
+//! For tests: Nylas and the archive in memory.
+
+use serde_json::Value;
+use shared::domain::notification::GrantId;
+use shared::engine::{Deadline, StoreError};
+use shared::http::CallError;
+use shared::nylas::event::Calendar;
+use shared::nylas::notetaker::{HistoryEntry, Notetaker, NotetakerFilter};
+use shared::nylas::{NylasError, Page};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::ports::{Archive, Notetaking};
+
+fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nylas refuses a request in these words.
+pub fn refused(what: &'static str, message: &str) -> NylasError {
+    let text =
+        serde_json::json!({ "request_id": "r", "error": { "type": "invalid_request_error", "message": message } });
+    CallError::Rejected { api: "Nylas", what, status: 400, text: text.to_string() }.into()
+}
+
+/// Nylas does not answer in time.
+pub fn nylas_is_slow() -> NylasError {
+    CallError::Unavailable { api: "Nylas", problem: "it did not answer in time".to_owned(), retry_after: None }.into()
+}
+
+/// What Nylas was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// A page of notetakers.
+    List,
+    /// What has happened to a notetaker.
+    History,
+    /// A notetaker.
+    Invite {
+        /// For which meeting.
+        link: String,
+        /// When.
+        join_time: Option<i64>,
+        /// Under which name.
+        name: Option<String>,
+    },
+    /// A calendar.
+    Calendar,
+    /// The calendars.
+    Calendars,
+    /// Other rules.
+    SetRules(Value),
+}
+
+impl Call {
+    /// The rules that were to be set.
+    pub fn rules(self) -> Option<Value> {
+        if let Self::SetRules(rules) = self { Some(rules) } else { None }
+    }
+}
+
+/// Notetakers and calendars of one account in memory, a notetaker a page. What is to fail fails once.
+#[derive(Default)]
+pub struct MemoryNylas {
+    notetakers: Mutex<Vec<Value>>,
+    lists_nothing: AtomicBool,
+    calendars: Mutex<BTreeMap<String, Value>>,
+    kept_instead: Mutex<Option<Value>>,
+    calls: Mutex<Vec<Call>>,
+    invited: AtomicUsize,
+    listing_fails: Mutex<Option<NylasError>>,
+    inviting_fails: Mutex<Option<NylasError>>,
+    reading_fails: Mutex<Option<NylasError>>,
+    setting_fails: Mutex<Option<NylasError>>,
+}
+
+impl MemoryNylas {
+    /// Puts a notetaker among those of the account.
+    pub fn put_notetaker(&self, notetaker: Value) {
+        open(&self.notetakers).push(notetaker);
+    }
+
+    /// Takes all notetakers away.
+    pub fn remove_notetakers(&self) {
+        open(&self.notetakers).clear();
+    }
+
+    /// Leaves every notetaker out of the lists from now on.
+    pub fn list_nothing(&self) {
+        self.lists_nothing.store(true, Ordering::SeqCst);
+    }
+
+    /// Brings all notetakers into a state.
+    pub fn set_states(&self, state: &str) {
+        for notetaker in open(&self.notetakers).iter_mut() {
+            notetaker["state"] = state.into();
+        }
+    }
+
+    /// Puts a calendar among those of the account.
+    pub fn put_calendar(&self, id: &str, name: Option<&str>) {
+        open(&self.calendars).insert(id.to_owned(), serde_json::json!({ "id": id, "name": name }));
+    }
+
+    /// Keeps these rules from now on, whatever is set; null for none.
+    pub fn keep_instead(&self, rules: Value) {
+        *open(&self.kept_instead) = Some(rules);
+    }
+
+    /// Lets the next listing of notetakers fail.
+    pub fn fail_listing(&self, error: NylasError) {
+        *open(&self.listing_fails) = Some(error);
+    }
+
+    /// Lets the next invitation fail.
+    pub fn fail_inviting(&self, error: NylasError) {
+        *open(&self.inviting_fails) = Some(error);
+    }
+
+    /// Lets the next reading of a calendar fail.
+    pub fn fail_reading_calendars(&self, error: NylasError) {
+        *open(&self.reading_fails) = Some(error);
+    }
+
+    /// Lets the next change of rules fail.
+    pub fn fail_setting(&self, error: NylasError) {
+        *open(&self.setting_fails) = Some(error);
+    }
+
+    /// What it was asked for, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        open(&self.calls).clone()
+    }
+
+    /// How many notetakers it made.
+    pub fn invitations(&self) -> usize {
+        self.invited.load(Ordering::SeqCst)
+    }
+
+    fn called(&self, call: Call, fails: &Mutex<Option<NylasError>>) -> Result<(), NylasError> {
+        open(&self.calls).push(call);
+        open(fails).take().map_or(Ok(()), Err)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).expect("what Nylas would send")
+}
+
+impl Notetaking for MemoryNylas {
+    async fn notetakers(
+        &self,
+        _: &GrantId,
+        wanted: NotetakerFilter,
+        page_token: Option<&str>,
+        _: Deadline,
+    ) -> Result<Page<Notetaker>, NylasError> {
+        self.called(Call::List, &self.listing_fails)?;
+        // As long as a call takes, others have their turn.
+        tokio::task::yield_now().await;
+        let span = wanted.join_time_start..wanted.join_time_end;
+        let notetakers = open(&self.notetakers);
+        let wanted: Vec<&Value> = notetakers
+            .iter()
+            .filter(|_| !self.lists_nothing.load(Ordering::SeqCst))
+            .filter(|notetaker| notetaker["join_time"].as_i64().is_none_or(|time| span.contains(&time)))
+            .collect();
+        let place: usize = page_token.map_or(0, |token| token.parse().expect("a token that was given"));
+        let next = (place + 1 < wanted.len()).then(|| (place + 1).to_string());
+        Ok(Page { items: wanted.get(place).map(|notetaker| read(notetaker)).into_iter().collect(), next })
+    }
+
+    async fn history(&self, _: &GrantId, id: &str, _: Deadline) -> Result<Vec<HistoryEntry>, NylasError> {
+        self.called(Call::History, &Mutex::default())?;
+        let notetakers = open(&self.notetakers);
+        let known = notetakers.iter().find(|notetaker| notetaker["id"] == id);
+        Ok(known.map(|notetaker| read(&serde_json::json!({ "data": notetaker }))).into_iter().collect())
+    }
+
+    async fn invite(
+        &self,
+        _: &GrantId,
+        meeting_link: &str,
+        join_time: Option<i64>,
+        name: Option<&str>,
+        _: Deadline,
+    ) -> Result<Notetaker, NylasError> {
+        let call = Call::Invite { link: meeting_link.to_owned(), join_time, name: name.map(str::to_owned) };
+        self.called(call, &self.inviting_fails)?;
+        tokio::task::yield_now().await;
+        let id = format!("n-{}", self.invited.fetch_add(1, Ordering::SeqCst) + 1);
+        let state = if join_time.is_some() { "scheduled" } else { "connecting" };
+        let notetaker =
+            serde_json::json!({ "id": id, "state": state, "join_time": join_time, "meeting_link": meeting_link });
+        self.put_notetaker(notetaker.clone());
+        Ok(read(&notetaker))
+    }
+
+    async fn calendar(&self, _: &GrantId, id: &str, _: Deadline) -> Result<Option<Calendar>, NylasError> {
+        self.called(Call::Calendar, &self.reading_fails)?;
+        Ok(open(&self.calendars).get(id).map(read))
+    }
+
+    async fn calendars(&self, _: &GrantId, _: Deadline) -> Result<Vec<Calendar>, NylasError> {
+        self.called(Call::Calendars, &Mutex::default())?;
+        Ok(open(&self.calendars).values().map(read).collect())
+    }
+
+    async fn set_rules(
+        &self,
+        _: &GrantId,
+        id: &str,
+        notetaker: &Value,
+        _: Deadline,
+    ) -> Result<Option<Calendar>, NylasError> {
+        self.called(Call::SetRules(notetaker.clone()), &self.setting_fails)?;
+        let kept = open(&self.kept_instead).clone().unwrap_or_else(|| notetaker.clone());
+        let mut calendars = open(&self.calendars);
+        let Some(calendar) = calendars.get_mut(id) else { return Ok(None) };
+        calendar["notetaker"] = kept;
+        Ok(Some(read(calendar)))
+    }
+}
+
+/// An archive in memory.
+pub struct MemoryArchive {
+    keys: Vec<String>,
+    down: bool,
+    asked: AtomicUsize,
+}
+
+impl MemoryArchive {
+    /// An archive with one file.
+    pub fn holding(key: &str) -> Self {
+        Self { keys: vec![key.to_owned()], down: false, asked: AtomicUsize::new(0) }
+    }
+
+    /// An archive that does not answer.
+    pub fn down() -> Self {
+        Self { keys: Vec::new(), down: true, asked: AtomicUsize::new(0) }
+    }
+
+    /// How often it was asked for a file.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Archive for MemoryArchive {
+    fn bucket(&self) -> &'static str {
+        "archive"
+    }
+
+    async fn holds(&self, key: &str) -> Result<bool, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.down {
+            return Err(StoreError("the archive is down".to_owned()));
+        }
+        Ok(self.keys.iter().any(|standing| standing == key))
+    }
+
+    async fn link(&self, key: &str, lifetime: Duration) -> Result<String, StoreError> {
+        Ok(format!("https://archive.example/{key}?X-Amz-Expires={}", lifetime.as_secs()))
+    }
+}
