@@ -114,7 +114,7 @@ fn functions_depend_on_shared_and_never_on_one_another() {
 
 #[test]
 fn one_tls_stack_and_one_http_stack_are_linked() {
-    for function in ["webhook-ingress", "email-activity", "calendar-sync", "operator"] {
+    for function in ["webhook-ingress", "email-activity", "calendar-sync", "notetaker-media", "operator"] {
         let output = Command::new(env!("CARGO"))
             .current_dir(root())
             .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])
@@ -142,7 +142,7 @@ fn crate_that_several_functions_link_is_compiled_once_for_all_of_them() {
     // At the top of the tree, where the functions are meant to differ.
     let differing = ["aws_lambda_events", "crm-autopilot-shared"];
     let mut seen: BTreeMap<String, (&str, String)> = BTreeMap::new();
-    for function in ["webhook-ingress", "email-activity", "calendar-sync", "operator"] {
+    for function in ["webhook-ingress", "email-activity", "calendar-sync", "notetaker-media", "operator"] {
         let output = Command::new(env!("CARGO"))
             .current_dir(root())
             .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])

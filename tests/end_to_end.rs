@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 mod calendars;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
+#[path = "end_to_end/notetakers.rs"]
+mod notetakers;
 #[path = "end_to_end/operator.rs"]
 mod operator;
 
@@ -48,11 +50,13 @@ static SUITE: LazyLock<Suite> = LazyLock::new(|| {
         let world = World::start(&options, "crm-autopilot-tests", &often, |line| eprintln!("{line}"))
             .await
             .unwrap_or_else(|error| panic!("the world did not start: {error}"));
-        // Calendars are looked through when a test asks for it: the tests that hide something from the stack could not
+        // Calendars and notetakers are looked through when a test asks for it: the tests that hide something from the stack could not
         // tell otherwise who found it.
         let (tools, endpoint) = (Tools::find().expect("the tools"), world.engine.endpoint());
         let resources = tools.resources(&world.stack.name, Some(&endpoint)).await.expect("the stack's resources");
-        world.engine.end_schedule(&resources["CalendarReconcileSchedule"]).await.expect("a schedule to end");
+        for schedule in ["CalendarReconcileSchedule", "NotetakerReconcileSchedule"] {
+            world.engine.end_schedule(&resources[schedule]).await.expect("a schedule to end");
+        }
         world.crm.add_contact(CrmContact::new("con_e2e", &prospect()).with_deal("deal_e2e"));
         if let Some((function, action)) =
             std::env::var("WITHOUT_PERMISSION").ok().as_deref().and_then(|text| text.split_once(':'))

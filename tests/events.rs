@@ -80,6 +80,10 @@ fn calendar_records() -> BTreeMap<String, Vec<SqsMessage>> {
     records("calendar-sync")
 }
 
+fn notetaker_records() -> BTreeMap<String, Vec<SqsMessage>> {
+    records("notetaker-media")
+}
+
 /// The records of every sample of a function that is woken by its queue.
 fn records(function: &str) -> BTreeMap<String, Vec<SqsMessage>> {
     samples(function)
@@ -261,6 +265,78 @@ fn every_calendar_sample_has_the_ids_that_ingress_would_give_it() {
             assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
         }
     }
+}
+
+#[test]
+fn every_notetaker_sample_has_the_ids_that_ingress_would_give_it_and_says_what_its_name_says() {
+    let records = notetaker_records();
+    let expected = [
+        ("attending", "notetaker.meeting_state", "attending"),
+        ("available-links-expired", "notetaker.media", "available"),
+        ("complete", "notetaker.media", "media_available"),
+        ("created", "notetaker.created", "scheduled"),
+        ("failed-entry", "notetaker.meeting_state", "failed_entry"),
+        ("internal-only", "notetaker.media", "available"),
+        ("lobby-timer", "notetaker.timer", ""),
+        ("media-deleted", "notetaker.media", "media_deleted"),
+        ("media-error", "notetaker.media", "media_error"),
+        ("partial-transcript-alone", "notetaker.media", "available"),
+        ("processing", "notetaker.media", "processing"),
+        ("reconcile-all-accounts", "reconcile", ""),
+        ("sound-alone-in-milliseconds", "notetaker.media", "available"),
+        ("standalone", "notetaker.media", "available"),
+        ("standalone-nowhere", "notetaker.media", "available"),
+        ("taken-back", "notetaker.deleted", ""),
+        ("unknown-attendee", "notetaker.media", "available"),
+        ("waiting-for-entry", "notetaker.meeting_state", "connecting"),
+    ];
+    let names: Vec<&str> = records.keys().map(String::as_str).collect();
+    assert_eq!(names, expected.map(|(name, ..)| name));
+    let held = held_notetakers();
+    for (name, kind, state) in expected {
+        let [record] = records[name].as_slice() else { panic!("{name} has one record") };
+        check_the_record(name, record, "NotetakerMedia.fifo");
+        let sample = notification(record);
+        assert_eq!(sample["type"], kind, "{name}");
+        let Some(object) = sample.get("data").map(|data| &data["object"]) else {
+            let by_content = hex::encode(Sha256::digest(body(record)));
+            assert_eq!(record.attributes["MessageDeduplicationId"], by_content, "{name}");
+            continue;
+        };
+        assert_eq!(object["state"].as_str().unwrap_or_default(), state, "{name}");
+        let id = object["id"].as_str().expect("samples have an id");
+        let group = &hex::encode(Sha256::digest(format!("notetaker:{id}")))[..32];
+        assert_eq!(record.attributes["MessageGroupId"], group, "{name}");
+        let notification = sample["id"].as_str().expect("samples have an id");
+        let deduplication = hex::encode(Sha256::digest(format!("notetaker-media:{notification}")));
+        assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
+        for (file, link) in object["media"].as_object().into_iter().flatten() {
+            let link = link.as_str().expect("media are texts");
+            let Some(place) = link.strip_prefix("{{").and_then(|link| link.strip_suffix("}}")) else { continue };
+            assert_eq!(place.starts_with("expired-"), name == "available-links-expired", "{name}");
+            let (_, place) = place.split_once(':').expect("a place");
+            assert!(held.contains(place), "{name}: the demo's Nylas holds no {file} of it");
+        }
+    }
+}
+
+/// The files of the notetakers that the demo's Nylas holds, as samples name them.
+fn held_notetakers() -> BTreeSet<String> {
+    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let of = |account: &str, notetakers: &Value| -> Vec<String> {
+        let files = |notetaker: &Value| -> Vec<String> {
+            let id = notetaker["id"].as_str().expect("an id");
+            let media = notetaker["media"].as_object().into_iter().flatten();
+            media.map(|(file, _)| format!("{account}/{id}/{file}")).collect()
+        };
+        notetakers.as_array().into_iter().flatten().flat_map(files).collect()
+    };
+    let grants = file["grants"].as_array().expect("grants").iter();
+    let mut held: BTreeSet<String> =
+        grants.flat_map(|grant| of(grant["id"].as_str().expect("an id"), &grant["notetakers"])).collect();
+    held.extend(of("standalone", &file["standalone_notetakers"]));
+    held
 }
 
 /// The events that the demo's calendars hold, by account and id.

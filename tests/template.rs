@@ -315,7 +315,7 @@ fn ingress_may_put_messages_and_bodies_and_read_its_secrets_and_nothing_else() {
 }
 
 #[test]
-fn the_operator_may_start_jobs_and_read_of_the_links_only_how_far_runs_have_come() {
+fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_invitations() {
     let template = Template::read();
     let operator = "OperatorFunction";
     assert_eq!(template.properties(operator)["Timeout"], 300);
@@ -323,27 +323,51 @@ fn the_operator_may_start_jobs_and_read_of_the_links_only_how_far_runs_have_come
         assert!(template.may(operator, "sqs:SendMessage", queue), "{queue}");
     }
     let statements = template.statements_of(operator);
-    let reads: Vec<&&Value> =
+    let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read] = reads.as_slice() else { panic!("one statement is about tables") };
-    assert_eq!(read["Action"], "dynamodb:GetItem");
-    assert_eq!(read["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }));
+    let [read, write] = about_tables.as_slice() else { panic!("two statements are about tables") };
     // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
     let key = shared::engine::progress::run_key("calendar-sync", "r");
-    let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["run#*"] } });
-    assert_eq!(read["Condition"], condition);
     assert!(key.as_str().starts_with("run#"));
+    for (statement, action, keys) in
+        [(read, "dynamodb:GetItem", json!(["run#*", "invite#*"])), (write, "dynamodb:PutItem", json!(["invite#*"]))]
+    {
+        assert_eq!(statement["Action"], action);
+        assert_eq!(statement["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }));
+        let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
+        assert_eq!(statement["Condition"], condition);
+    }
+    assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
     let expected = [
         "dynamodb:GetItem",
+        "dynamodb:PutItem",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
+        "s3:GetObject",
+        "s3:ListBucket",
+        "secretsmanager:GetSecretValue",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions, expected);
+}
+
+#[test]
+fn only_notetaker_media_may_set_timers_and_only_such_as_the_shared_role_sends() {
+    let template = Template::read();
+    for (function, _) in template.functions() {
+        let is_it = function == "NotetakerMediaFunction";
+        assert_eq!(template.may(function, "scheduler:CreateSchedule", "schedule/default/lobby-*"), is_it, "{function}");
+        assert_eq!(template.may(function, "iam:PassRole", "SchedulerRole.Arn"), is_it, "{function}");
+        assert_eq!(template.may(function, "s3:PutObject", "/media/*"), is_it, "{function}");
+    }
+    let passes = template.statements_of("NotetakerMediaFunction");
+    let pass = passes.iter().find(|statement| statement["Action"] == "iam:PassRole").expect("a statement");
+    let condition = json!({ "StringEquals": { "iam:PassedToService": "scheduler.amazonaws.com" } });
+    assert_eq!(pass["Condition"], condition);
 }
 
 #[test]
@@ -440,7 +464,12 @@ fn the_bucket_is_private_encrypted_reached_over_tls_only_and_forgets() {
     assert_eq!(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256");
 
     let rules = list(&bucket["LifecycleConfiguration"]["Rules"]);
-    assert!(rules.iter().all(|rule| rule["Status"] == "Enabled"));
+    assert!(rules.iter().filter(|rule| rule.get("Fn::If").is_none()).all(|rule| rule["Status"] == "Enabled"));
+    let media = rules.iter().find_map(|rule| rule.get("Fn::If")).expect("media have a rule where they are kept");
+    assert_eq!(media[0], "KeepsMedia");
+    assert_eq!((&media[1]["Prefix"], &media[1]["Status"]), (&json!("media/"), &json!("Enabled")));
+    assert_eq!(media[1]["ExpirationInDays"], json!({ "Ref": "MediaRetentionDays" }));
+    assert_eq!(media[2], json!({ "Ref": "AWS::NoValue" }));
     let bodies = rules.iter().find(|rule| rule["Prefix"] == "bodies/").expect("bodies have a rule");
     assert_eq!(bodies["ExpirationInDays"], 35);
     let uploads = rules.iter().find(|rule| rule["AbortIncompleteMultipartUpload"].is_object());
@@ -455,10 +484,12 @@ fn the_bucket_is_private_encrypted_reached_over_tls_only_and_forgets() {
 fn every_consumer_is_watched_and_all_alarms_together_stay_within_25() {
     let template = Template::read();
     assert!(template.of_type("AWS::CloudWatch::Alarm").count() <= 25);
+    // An alarm watches one metric, or the highest of several of a kind.
     let watched = |metric: &str, dimension: Value| {
+        let is_it = |watched: &Value| watched["MetricName"] == metric && watched["Dimensions"][0]["Value"] == dimension;
         template.of_type("AWS::CloudWatch::Alarm").any(|(_, alarm)| {
             let properties = &alarm["Properties"];
-            properties["MetricName"] == metric && properties["Dimensions"][0]["Value"] == dimension
+            is_it(properties) || list(&properties["Metrics"]).iter().any(|one| is_it(&one["MetricStat"]["Metric"]))
         })
     };
     for (function, properties) in template.functions() {
@@ -476,6 +507,24 @@ fn every_consumer_is_watched_and_all_alarms_together_stay_within_25() {
         let name = json!({ "Fn::GetAtt": format!("{queue}.QueueName") });
         assert!(watched("ApproximateNumberOfMessagesVisible", name), "{queue}");
     }
+}
+
+#[test]
+fn an_alarm_over_several_queues_takes_the_highest_of_all_it_lists() {
+    let template = Template::read();
+    let mut count = 0;
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let metrics = list(&alarm["Properties"]["Metrics"]);
+        let Some((answer, watched)) = metrics.split_first() else { continue };
+        assert_eq!(answer["Expression"], "MAX(METRICS())", "{name}");
+        assert!(answer.get("ReturnData").is_none(), "{name}: one metric is the alarm's own");
+        for metric in watched {
+            assert_eq!(metric["ReturnData"], false, "{name}");
+            assert_eq!(metric["MetricStat"]["Period"], 300, "{name}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 2);
 }
 
 #[test]
@@ -520,6 +569,8 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "ScheduleTimeZone": "UTC",
         "LogRetentionDays": 30,
         "AlertWebhookUrl": "",
+        "MediaRetentionDays": 0,
+        "MediaUrlPolicy": "public",
         "AlarmEmail": "",
         "Architecture": "x86_64",
     });
@@ -595,8 +646,26 @@ fn the_environment_of_every_function_fits_lambda_at_the_longest_parameters() {
     }
 }
 
-/// The most characters that a variable can have. A parameter has its `MaxLength`; the name or address
-/// of a resource has at most 200 (an ARN of a secret with the longest stack name among them).
+/// The most characters that the name, address or ARN of a resource can have: what its kind allows for a name, as AWS
+/// documents it (a queue 80, a role 64, a bucket 63), with the longest stack name where `CloudFormation` makes it up from
+/// that, and what an address or ARN adds.
+fn longest_of_resource(template: &Template, value: &Value) -> usize {
+    if value["Ref"] == "AWS::StackId" {
+        return 240;
+    }
+    let named = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()).unwrap_or_default();
+    let name = named.split('.').next().unwrap_or_default();
+    match template.resources()[name]["Type"].as_str().unwrap_or_default() {
+        "AWS::SQS::Queue" => 150,
+        "AWS::SecretsManager::Secret" => 150,
+        "AWS::DynamoDB::Table" => 170,
+        "AWS::IAM::Role" => 110,
+        "AWS::S3::Bucket" => 63,
+        _ => 200,
+    }
+}
+
+/// The most characters that a variable can have. A parameter has its `MaxLength`.
 fn longest(template: &Template, value: &Value) -> usize {
     if let Some(text) = value.as_str() {
         return text.len();
@@ -605,7 +674,7 @@ fn longest(template: &Template, value: &Value) -> usize {
         return list(branches)[1..].iter().map(|branch| longest(template, branch)).max().unwrap_or_default();
     }
     let Some(parameter) = value["Ref"].as_str().and_then(|name| template.parameters().get(name)) else {
-        return 200;
+        return longest_of_resource(template, value);
     };
     match parameter["Type"].as_str() {
         Some("Number") => 10,
@@ -634,6 +703,7 @@ fn outputs_have_the_names_of_the_design() {
         "WebhookIngressFunctionName",
         "EmailActivityFunctionName",
         "CalendarSyncFunctionName",
+        "NotetakerMediaFunctionName",
         "OperatorFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {

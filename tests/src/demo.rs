@@ -15,7 +15,11 @@ use crate::stand_ins::{Fault, FaultRule};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
 
 /// The functions that work on what is replayed: the folder of their samples, and the beginning of their queue's output.
-pub const WORKERS: [(&str, &str); 2] = [("email-activity", "EmailActivity"), ("calendar-sync", "CalendarSync")];
+pub const WORKERS: [(&str, &str); 3] =
+    [("email-activity", "EmailActivity"), ("calendar-sync", "CalendarSync"), (NOTETAKERS, "NotetakerMedia")];
+
+/// The folder of samples of notetakers. A meeting is over before their files are there.
+const NOTETAKERS: &str = "notetaker-media";
 
 /// How long the stack may take to decide everything.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -37,20 +41,19 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     world.crm.faults().add(FaultRule::next(1, Fault::status(503)).on("POST", "/activities"));
     say("the CRM will answer 503 to the first activity, so that one retry can be seen");
 
-    let samples = shuffled_with_duplicates()?;
-    say(&format!("replaying {} requests from events/: duplicates, disorder and noise among them", samples.len()));
-    let mut sent = Vec::new();
-    for sample in samples {
-        let secret = if sample.is_customer_event() { CUSTOMER_EVENTS_SECRET } else { WEBHOOK_SECRET };
-        let status = send(&world.engine, &world.stack, &sample, secret).await?;
-        sent.push(Sent { sample, status });
-    }
-    let expected: Vec<String> =
-        sent.iter().filter(|sent| sent.status == 200 && is_worked_on(sent)).filter_map(id_of).collect();
-    say(&format!("waiting until all {} mails and events are decided", expected.len()));
-    for notification in &expected {
-        world.view.decision(notification, PATIENCE, |record| record.state == "done").await?;
-    }
+    let (of_notetakers, samples): (Vec<Sample>, Vec<Sample>) =
+        shuffled_with_duplicates()?.into_iter().partition(is_of_a_notetaker);
+    say(&format!(
+        "replaying {} requests from events/: duplicates, disorder and noise among them",
+        samples.len() + of_notetakers.len()
+    ));
+    let mut sent = send_all(world, samples).await?;
+    wait_until_decided(world, &sent, "mails and events", &mut say).await?;
+    say("the meetings are over: notetakers tell of their files, some by links that have expired");
+    let of_notetakers =
+        send_all(world, of_notetakers.into_iter().map(|sample| with_links(world, sample)).collect()).await?;
+    wait_until_decided(world, &of_notetakers, "news of notetakers", &mut say).await?;
+    sent.extend(of_notetakers);
     say("reconciling and backfilling: Nylas holds a mail and meetings that it never notified of");
     work_off_jobs(world).await?;
 
@@ -58,10 +61,46 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions)));
     say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
     say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
+    say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
     for text in world.alerts.texts() {
         say(&format!("\nWhat people were told at once\n {text}"));
     }
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
+    Ok(())
+}
+
+fn is_of_a_notetaker(sample: &Sample) -> bool {
+    sample.kind().is_some_and(|kind| kind.starts_with("notetaker."))
+}
+
+/// The sample with links to the sandbox's storage in the place of what stands for them.
+fn with_links(world: &World, sample: Sample) -> Sample {
+    let body = world.nylas.with_links(&sample.text()).into_bytes();
+    Sample { body, ..sample }
+}
+
+async fn send_all(world: &World, samples: Vec<Sample>) -> Result<Vec<Sent>, WorldError> {
+    let mut sent = Vec::new();
+    for sample in samples {
+        let secret = if sample.is_customer_event() { CUSTOMER_EVENTS_SECRET } else { WEBHOOK_SECRET };
+        let status = send(&world.engine, &world.stack, &sample, secret).await?;
+        sent.push(Sent { sample, status });
+    }
+    Ok(sent)
+}
+
+async fn wait_until_decided(
+    world: &World,
+    sent: &[Sent],
+    what: &str,
+    mut say: impl FnMut(&str),
+) -> Result<(), WorldError> {
+    let expected: Vec<String> =
+        sent.iter().filter(|sent| sent.status == 200 && is_worked_on(sent)).filter_map(id_of).collect();
+    say(&format!("waiting until all {} {what} are decided", expected.len()));
+    for notification in &expected {
+        world.view.decision(notification, PATIENCE, |record| record.state == "done").await?;
+    }
     Ok(())
 }
 
@@ -122,7 +161,7 @@ fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
 /// True for what a function of this release works on.
 fn is_worked_on(sent: &Sent) -> bool {
     let kind = sent.sample.kind().unwrap_or_default();
-    ["message.created", "event.", "grant."].iter().any(|worked_on| kind.starts_with(worked_on))
+    ["message.created", "event.", "grant.", "notetaker."].iter().any(|worked_on| kind.starts_with(worked_on))
 }
 
 fn id_of(sent: &Sent) -> Option<String> {
@@ -175,7 +214,20 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>) -
 pub fn why(record: &DecisionRecord) -> String {
     let fact = |name: &str| record.facts.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
     let mut why = record.reason.clone();
-    for name in ["evidence", "entry", "direction", "news", "because", "made_by", "kept", "contact_ids", "deal_id"] {
+    for name in [
+        "evidence",
+        "entry",
+        "direction",
+        "news",
+        "because",
+        "made_by",
+        "kept",
+        "found_by",
+        "links",
+        "contact_ids",
+        "deal_id",
+        "archived",
+    ] {
         if let Some(fact) = fact(name) {
             why = format!("{why}; {name} {}", fact.replace('"', ""));
         }
@@ -226,6 +278,43 @@ fn activities_table(crm: &RestCrm) -> Table {
 
 /// How many occurrences of a series are shown.
 const SHOWN_OF_A_SERIES: usize = 4;
+
+fn notes_table(crm: &RestCrm) -> Table {
+    let mut table = table(&[
+        "record",
+        "subject",
+        "meeting",
+        "summary",
+        "action items",
+        "transcript",
+        "recording",
+        "contacts",
+        "deal",
+    ]);
+    let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
+    for record in crm.notetaker_records() {
+        let body = &record.body;
+        let items = body["action_items"].as_array().into_iter().flatten().map(|item| {
+            let of = [&item["owner_email"], &item["due_date"]].into_iter().filter_map(Value::as_str);
+            let of = of.collect::<Vec<_>>().join(", ");
+            let of = if of.is_empty() { of } else { format!(" ({of})") };
+            format!("{}{of}", text(&item["text"]))
+        });
+        let contacts = body["associated_contact_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        table.add_row([
+            record.id.clone(),
+            text(&body["subject"]),
+            text(&body["external_event_id"]),
+            text(&body["summary"]),
+            items.collect::<Vec<_>>().join("\n"),
+            text(&body["transcript"]),
+            text(&body["recording_url"]),
+            contacts.collect::<Vec<_>>().join(", "),
+            text(&body["associated_deal_id"]),
+        ]);
+    }
+    table
+}
 
 fn meetings_table(crm: &RestCrm) -> Table {
     let mut table = table(&["meeting", "begins", "status", "series", "contacts", "where", "notes"]);

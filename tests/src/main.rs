@@ -21,8 +21,12 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// The functions that decide about what can be sent, by the beginning of its type.
-const DECIDES: [(&str, &str); 3] =
-    [("message.created", "email-activity"), ("event.", "calendar-sync"), ("grant.", "calendar-sync")];
+const DECIDES: [(&str, &str); 4] = [
+    ("message.created", "email-activity"),
+    ("event.", "calendar-sync"),
+    ("grant.", "calendar-sync"),
+    ("notetaker.", "notetaker-media"),
+];
 
 /// How long a notification that was sent may take to be decided, before that is told instead.
 const PATIENCE: Duration = Duration::from_secs(30);

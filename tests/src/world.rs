@@ -127,5 +127,8 @@ pub fn parameters(crm: &RestCrm, nylas: &Nylas) -> Vec<(&'static str, String)> {
         ("CompanyDomains", COMPANY_DOMAIN.to_owned()),
         ("SupportGrantIds", SUPPORT_GRANT.to_owned()),
         ("RetryFirstDelay", "1s".to_owned()),
+        ("MediaRetentionDays", "30".to_owned()),
+        // The storage of the sandbox stands on this machine.
+        ("MediaUrlPolicy", "any".to_owned()),
     ]
 }

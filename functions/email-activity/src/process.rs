@@ -9,7 +9,7 @@ use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::never_log::NeverLogFile;
 use shared::aws::worker_queue::WorkerQueue;
-use shared::crm::matching::{Matched, NobodyKnown, addresses_to_look_up, match_contacts};
+use shared::crm::matching::{Matched, NobodyKnown, addresses_to_look_up, match_contacts, refuses_all};
 use shared::crm::{BatchLookup, Direction, EmailActivity as Activity, FindContacts, IdempotencyKey, LogEmail};
 use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
@@ -245,11 +245,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         }
         let asked = addresses_to_look_up(&external);
         let known = lookup.find(&asked, work.deadline).await?;
-        if asked.iter().all(|address| known.get(address).is_some_and(Vec::is_empty)) {
-            let number = asked.len();
-            let what =
-                format!("the CRM refuses to look up all {number} addresses of the mail; ask it for one to see why");
-            return Err(Failure::permanent("crm.rejected", what));
+        if let Some(failure) = refuses_all(&asked, &known, "the mail") {
+            return Err(failure);
         }
         let matched = match match_contacts(&external, people.from.as_ref(), &known) {
             Ok(matched) => matched,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::{Contact, ContactsByAddress, Deal};
 use crate::domain::address::EmailAddress;
+use crate::domain::failure::Failure;
 
 /// What the CRM may know an address by: the address itself, then the mailbox behind a tagged one.
 pub fn known_as(address: &EmailAddress) -> impl Iterator<Item = EmailAddress> {
@@ -81,6 +82,18 @@ pub fn match_contacts(
         deal: DealChoice::among(&contacts, writing),
         contact_ids: contacts.iter().map(|contact| contact.id.clone()).collect(),
         unmatched,
+    })
+}
+
+/// The failure that says that the CRM refuses to look up every single one of the addresses that were asked for, of
+/// `what`: something is wrong with it, and not with them. None if it answered for any.
+#[must_use]
+pub fn refuses_all(asked: &[EmailAddress], known: &ContactsByAddress, what: &str) -> Option<Failure> {
+    let refuses = asked.iter().all(|address| known.get(address).is_some_and(Vec::is_empty));
+    (refuses && !asked.is_empty()).then(|| {
+        let number = asked.len();
+        let what = format!("the CRM refuses to look up all {number} addresses of {what}; ask it for one to see why");
+        Failure::permanent("crm.rejected", what)
     })
 }
 
