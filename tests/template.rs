@@ -656,8 +656,7 @@ fn longest_of_resource(template: &Template, value: &Value) -> usize {
     let named = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()).unwrap_or_default();
     let name = named.split('.').next().unwrap_or_default();
     match template.resources()[name]["Type"].as_str().unwrap_or_default() {
-        "AWS::SQS::Queue" => 150,
-        "AWS::SecretsManager::Secret" => 150,
+        "AWS::SQS::Queue" | "AWS::SecretsManager::Secret" => 150,
         "AWS::DynamoDB::Table" => 170,
         "AWS::IAM::Role" => 110,
         "AWS::S3::Bucket" => 63,

@@ -1,5 +1,5 @@
-//! What takes minutes and is therefore not in the suite: `make endurance`. A long backfill that is killed on its way, and a
-//! burst of updates.
+//! What takes minutes and is therefore not in the suite: `make endurance`. A long backfill that is killed on its way, a
+//! burst of updates, and a recording of a gibibyte.
 
 use super::calendars::{changed, connect, event, meetings, put_job, rep, run_within, told};
 use super::*;
@@ -148,9 +148,61 @@ fn burst_of_2000_updates_of_50_shared_calendars_ends_right_with_no_more_writes_t
     });
 }
 
+/// The most that the function may hold, whatever it passes on.
+const MOST_MEMORY: u64 = 128 * 1024;
+
+#[test]
+#[ignore = "takes several minutes: make endurance"]
+fn recordings_of_a_gibibyte_pass_into_the_archive_unchanged_within_128_mib() {
+    in_the_world(async |world| {
+        const GIBIBYTE: u64 = 1024 * 1024 * 1024;
+        let function = world.stack.function_name("NotetakerMedia").expect("a name");
+        let (grant, id) = ("long-recording", "long-recording");
+        let mut media = notetakers::all_files();
+        media["recording"]["bytes"] = GIBIBYTE.into();
+        notetakers::attended(world, grant, id, json!({}), media);
+        let begun = Instant::now();
+        let links = notetakers::links(world, Some(grant), id, &notetakers::ALL);
+        deliver(world, &notetakers::available("long-recording-1", Some(grant), id, &links)).await;
+        let mut most = 0;
+        let is_archived = || {
+            let stored = notetakers::record_of(world, id);
+            stored.is_some_and(|stored| stored.body["recording_url"].is_string())
+        };
+        while !is_archived() {
+            assert!(begun.elapsed() < Duration::from_mins(10), "it has not passed after 10 minutes");
+            for process in world.engine.function_processes(function).expect("processes") {
+                most = most.max(peak_memory(process).unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        println!(
+            "1 GiB archived in {:.0} s; the process held {} MiB at most",
+            begun.elapsed().as_secs_f64(),
+            most / 1024
+        );
+        let key = format!("media/{grant}/{}/recording.mp4", notetakers::notetaker(id));
+        let archived = world.view.archived_digest(&key).await.expect("an object");
+        let sent = world.nylas.sha256_of_media(Some(grant), &notetakers::notetaker(id), "recording");
+        println!("SHA-256 in the bucket {}, at its source {sent:?}", archived.1);
+        assert_eq!(archived, (GIBIBYTE, sent.expect("a recording")));
+        assert!(most > 0 && most <= MOST_MEMORY, "{most} KiB");
+        world.view.remove_archived(&key).await.expect("removed");
+    });
+}
+
 /// The memory that a process holds, in KiB.
 fn resident_memory(process: u32) -> Option<u64> {
+    memory(process, "VmRSS:")
+}
+
+/// The most memory that a process has ever held, in KiB.
+fn peak_memory(process: u32) -> Option<u64> {
+    memory(process, "VmHWM:")
+}
+
+fn memory(process: u32, kind: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(kind))?;
     line.split_whitespace().next()?.parse().ok()
 }

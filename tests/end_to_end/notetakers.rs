@@ -11,18 +11,18 @@ const FUNCTION: &str = "notetaker-media";
 const WORDS: &str = "canary4f9a spoken words";
 
 /// A file as JSON.
-fn json_file(content: Value) -> Value {
+fn json_file(content: &Value) -> Value {
     json!({"name": "file.json", "type": "application/json", "json": content})
 }
 
 /// All files of a meeting.
-fn all_files() -> Value {
+pub(super) fn all_files() -> Value {
     json!({
-        "summary": json_file(json!({"summary": format!("{CANARY} summary")})),
-        "action_items": json_file(json!({"action_items": [
+        "summary": json_file(&json!({"summary": format!("{CANARY} summary")})),
+        "action_items": json_file(&json!({"action_items": [
             format!("{CANARY} Prospect will send the plan by 2026-12-04"), "Call again",
         ]})),
-        "transcript": json_file(json!({"object": "transcript", "type": "speaker_labelled", "transcript": [
+        "transcript": json_file(&json!({"object": "transcript", "type": "speaker_labelled", "transcript": [
             {"speaker": "Dana", "start": 0, "end": 10, "text": WORDS}, {"speaker": "Ines", "start": 10, "end": 20, "text": "Yes."},
         ]})),
         "recording": {"name": "meeting.mp4", "type": "video/mp4", "bytes": 20_000_000, "duration": 1800},
@@ -46,7 +46,7 @@ fn link_of(id: &str) -> String {
 }
 
 /// An hour ago, a meeting of the prospect in a rep's calendar, and a notetaker that was in it.
-fn attended(world: &World, grant: &str, id: &str, fields: Value, media: Value) -> Value {
+pub(super) fn attended(world: &World, grant: &str, id: &str, fields: Value, media: Value) -> Value {
     connect(world, rep(grant));
     let when = json!({"object": "timespan", "start_time": now() - 3600, "end_time": now() - 1800});
     let mut made = event(grant, id, json!({"when": when, "conferencing": {"details": {"url": link_of(id)}}}));
@@ -57,7 +57,7 @@ fn attended(world: &World, grant: &str, id: &str, fields: Value, media: Value) -
     made
 }
 
-fn notetaker(id: &str) -> String {
+pub(super) fn notetaker(id: &str) -> String {
     format!("notetaker-{id}")
 }
 
@@ -79,7 +79,7 @@ fn news(kind: &str, mark: &str, grant: Option<&str>, id: &str, fields: Value) ->
 }
 
 /// Links to some files of a notetaker.
-fn links(world: &World, grant: Option<&str>, id: &str, files: &[&str]) -> Value {
+pub(super) fn links(world: &World, grant: Option<&str>, id: &str, files: &[&str]) -> Value {
     let link = |file: &str| Value::from(world.nylas.media_link(grant, &notetaker(id), file));
     files.iter().map(|file| ((*file).to_owned(), link(file))).collect()
 }
@@ -89,10 +89,10 @@ fn expired(world: &World, grant: Option<&str>, id: &str, files: &[&str]) -> Valu
     files.iter().map(|file| ((*file).to_owned(), link(file))).collect()
 }
 
-const ALL: [&str; 4] = ["summary", "action_items", "transcript", "recording"];
+pub(super) const ALL: [&str; 4] = ["summary", "action_items", "transcript", "recording"];
 
 /// Nylas tells that files are there.
-fn available(mark: &str, grant: Option<&str>, id: &str, media: Value) -> Value {
+pub(super) fn available(mark: &str, grant: Option<&str>, id: &str, media: &Value) -> Value {
     news("notetaker.media", mark, grant, id, json!({"state": "available", "status": "available", "media": media}))
 }
 
@@ -117,7 +117,7 @@ fn said(record: &DecisionRecord) -> String {
     format!("{}: {}", record.outcome, record.reason)
 }
 
-fn record_of(world: &World, id: &str) -> Option<StoredMeeting> {
+pub(super) fn record_of(world: &World, id: &str) -> Option<StoredMeeting> {
     world.crm.notetaker_records().into_iter().find(|record| record.external_id == notetaker(id))
 }
 
@@ -150,7 +150,7 @@ fn what_was_said_becomes_one_record_on_the_mirrored_meeting_with_archived_media(
         deliver(world, &calendars::told("event.created", &made)).await;
         eventually("the meeting is mirrored", async || calendars::meetings(world, "nt-plain").len() == 1).await;
         let notification =
-            available("nt-plain-1", Some("nt-plain"), "nt-plain", links(world, Some("nt-plain"), "nt-plain", &ALL));
+            available("nt-plain-1", Some("nt-plain"), "nt-plain", &links(world, Some("nt-plain"), "nt-plain", &ALL));
         let record = decided_on(world, &notification).await;
         assert_eq!(said(&record), "logged: known contact");
         let stored = record_of(world, "nt-plain").expect("the record");
@@ -192,7 +192,7 @@ fn record_grows_as_files_come_and_no_poorer_news_takes_anything_away() {
     in_the_world(async |world| {
         let (grant, id) = ("nt-grows", "nt-grows");
         attended(world, grant, id, json!({}), all_files());
-        let told = |mark: &str, files: &[&str]| available(mark, Some(grant), id, links(world, Some(grant), id, files));
+        let told = |mark: &str, files: &[&str]| available(mark, Some(grant), id, &links(world, Some(grant), id, files));
         let first = decided_on(world, &told("nt-grows-1", &["transcript"])).await;
         assert_eq!(said(&first), "logged: known contact");
         let body = record_of(world, id).expect("the record").body;
@@ -207,7 +207,7 @@ fn record_grows_as_files_come_and_no_poorer_news_takes_anything_away() {
         assert!(whole["summary"].is_string() && whole["recording_url"].is_string());
         for (mark, media) in [("nt-grows-3", links(world, Some(grant), id, &["recording"])), ("nt-grows-4", json!({}))]
         {
-            let record = decided_on(world, &available(mark, Some(grant), id, media)).await;
+            let record = decided_on(world, &available(mark, Some(grant), id, &media)).await;
             assert_eq!(said(&record), "merged: the CRM has it already", "{mark}");
         }
         world.nylas.remove_media(Some(grant), &notetaker(id));
@@ -217,7 +217,7 @@ fn record_grows_as_files_come_and_no_poorer_news_takes_anything_away() {
             "nt-grows-6",
             Some(grant),
             id,
-            json!({"transcript": world.nylas.expired_media_link(Some(grant), &notetaker(id), "transcript")}),
+            &json!({"transcript": world.nylas.expired_media_link(Some(grant), &notetaker(id), "transcript")}),
         );
         let record = decided_on(world, &late).await;
         assert!(["skipped", "merged"].contains(&record.outcome.as_str()), "{record:?}");
@@ -230,20 +230,20 @@ fn expired_links_are_renewed_and_what_is_not_there_yet_or_any_more_is_a_decision
     in_the_world(async |world| {
         let (grant, id) = ("nt-expired", "nt-expired");
         attended(world, grant, id, json!({}), all_files());
-        let notification = available("nt-expired-1", Some(grant), id, expired(world, Some(grant), id, &ALL));
+        let notification = available("nt-expired-1", Some(grant), id, &expired(world, Some(grant), id, &ALL));
         let record = decided_on(world, &notification).await;
         assert_eq!((said(&record).as_str(), &record.facts["links"]), ("logged: known contact", &json!("made anew")));
         assert_eq!(media_calls(world, id), 1, "asked for once for all of them");
         assert!(record_of(world, id).expect("the record").body["recording_url"].is_string());
 
         attended(world, "nt-early", "nt-early", json!({}), json!(null));
-        let early = decided_on(world, &available("nt-early-1", Some("nt-early"), "nt-early", json!({}))).await;
+        let early = decided_on(world, &available("nt-early-1", Some("nt-early"), "nt-early", &json!({}))).await;
         assert_eq!(said(&early), "held: Nylas has no files of it yet");
 
         attended(world, "nt-gone", "nt-gone", json!({}), all_files());
         let old = expired(world, Some("nt-gone"), "nt-gone", &ALL);
         world.nylas.remove_media(Some("nt-gone"), &notetaker("nt-gone"));
-        let gone = decided_on(world, &available("nt-gone-1", Some("nt-gone"), "nt-gone", old)).await;
+        let gone = decided_on(world, &available("nt-gone-1", Some("nt-gone"), "nt-gone", &old)).await;
         assert_eq!(said(&gone), "skipped: Nylas has deleted its files: their retention is over");
         for (state, decision) in [
             ("processing", "held: its files are being made"),
@@ -261,12 +261,12 @@ fn sound_alone_with_a_raw_transcript_is_recorded_without_a_summary_and_in_millis
     in_the_world(async |world| {
         let (grant, id) = ("nt-raw", "nt-raw");
         let media = json!({
-            "transcript": json_file(json!({"object": "transcript", "type": "raw", "transcript": format!("{WORDS}\nYes.")})),
+            "transcript": json_file(&json!({"object": "transcript", "type": "raw", "transcript": format!("{WORDS}\nYes.")})),
             "recording": {"name": "meeting.mp3", "type": "audio/mpeg", "bytes": 100_000, "duration": 60},
         });
         attended(world, grant, id, json!({}), media);
         let mut told =
-            available("nt-raw-1", Some(grant), id, links(world, Some(grant), id, &["transcript", "recording"]));
+            available("nt-raw-1", Some(grant), id, &links(world, Some(grant), id, &["transcript", "recording"]));
         told["time"] = (now() * 1000).into();
         told["data"]["object"]["join_time"] = ((now() - 3600) * 1000).into();
         assert_eq!(said(&decided_on(world, &told).await), "logged: known contact");
@@ -296,7 +296,7 @@ fn all_contacts_are_on_the_record_with_the_open_deal_and_the_rejected_ones_are_t
             {"email": "open@deals.example"}, {"email": "stranger@deals.example"},
         ]);
         attended(world, grant, id, json!({"participants": people}), all_files());
-        let told = available("nt-deals-1", Some(grant), id, links(world, Some(grant), id, &["summary"]));
+        let told = available("nt-deals-1", Some(grant), id, &links(world, Some(grant), id, &["summary"]));
         let record = decided_on(world, &told).await;
         let body = record_of(world, id).expect("the record").body;
         assert_eq!(body["associated_contact_ids"], json!(["con_closed", "con_open"]));
@@ -320,7 +320,7 @@ fn internal_and_private_meetings_make_no_record_and_nothing_of_them_is_fetched()
             ("nt-private", json!({"visibility": "private"}), "private"),
         ] {
             attended(world, id, id, fields, all_files());
-            let told = available(&format!("{id}-1"), Some(id), id, links(world, Some(id), id, &ALL));
+            let told = available(&format!("{id}-1"), Some(id), id, &links(world, Some(id), id, &ALL));
             assert_eq!(said(&decided_on(world, &told).await), format!("skipped: {reason}"));
             assert!(record_of(world, id).is_none());
             assert_eq!(storage_calls(world, id), 0);
@@ -340,7 +340,7 @@ fn standalone_notetaker_finds_its_meeting_by_where_and_when_it_joined_else_is_he
         deliver(world, &calendars::told("event.created", &made)).await;
         eventually("the meeting is mirrored", async || calendars::meetings(world, id).len() == 1).await;
         world.nylas.put_notetaker(None, held(&notetaker(id), &link_of(id), all_files())).expect("put");
-        let mut told = available("nt-alone-1", None, id, links(world, None, id, &ALL));
+        let mut told = available("nt-alone-1", None, id, &links(world, None, id, &ALL));
         told["data"]["object"]["meeting_link"] = format!("{}?authuser=1", link_of(id)).into();
         let record = decided_on(world, &told).await;
         assert_eq!(said(&record), "logged: known contact");
@@ -353,7 +353,7 @@ fn standalone_notetaker_finds_its_meeting_by_where_and_when_it_joined_else_is_he
             .nylas
             .put_notetaker(None, held(&notetaker("nt-nowhere"), &link_of("nt-nowhere"), all_files()))
             .expect("put");
-        let told = available("nt-nowhere-1", None, "nt-nowhere", links(world, None, "nt-nowhere", &ALL));
+        let told = available("nt-nowhere-1", None, "nt-nowhere", &links(world, None, "nt-nowhere", &ALL));
         let reason = "held: for review: no meeting is known that takes place there at that time";
         assert_eq!(said(&decided_on(world, &told).await), reason);
     });
@@ -364,7 +364,7 @@ fn event_is_found_by_its_icalendar_uid_where_its_calendar_is_not_the_primary_one
     in_the_world(async |world| {
         let (grant, id) = ("nt-uid", "nt-uid");
         attended(world, grant, id, json!({"calendar_id": "team-calendar"}), all_files());
-        let told = available("nt-uid-1", Some(grant), id, links(world, Some(grant), id, &["summary"]));
+        let told = available("nt-uid-1", Some(grant), id, &links(world, Some(grant), id, &["summary"]));
         let record = decided_on(world, &told).await;
         assert_eq!(
             (said(&record).as_str(), &record.facts["found_by"]),
@@ -380,7 +380,7 @@ fn notes_of_strangers_are_held_and_recorded_once_one_of_them_is_a_contact() {
         let people =
             json!([{"email": format!("{CANARY}.rep@northwind.example")}, {"email": "later@strangers.example"}]);
         attended(world, grant, id, json!({"participants": people}), all_files());
-        let told = available("nt-waits-1", Some(grant), id, links(world, Some(grant), id, &ALL));
+        let told = available("nt-waits-1", Some(grant), id, &links(world, Some(grant), id, &ALL));
         assert_eq!(said(&decided_on(world, &told).await), "held: no known contact");
         assert!(record_of(world, id).is_none());
         world.crm.add_contact(CrmContact::new("con_later", "later@strangers.example"));
@@ -404,7 +404,7 @@ fn notetaker_that_nylas_never_told_of_is_found_by_reconcile_with_its_event_from_
         eventually("the notes are recorded", async || record_of(world, id).is_some()).await;
         let before = record_of(world, id).expect("the record").writes;
         put_job(world, &json!({"type": "reconcile", "grant_id": grant}), "nt-missed-again").await;
-        world.view.emptied(&queue(world, "NotetakerMedia"), Duration::from_secs(60)).await.expect("worked off");
+        world.view.emptied(&queue(world, "NotetakerMedia"), Duration::from_mins(1)).await.expect("worked off");
         assert_eq!(record_of(world, id).expect("the record").writes, before, "it is known by now");
     });
 }
@@ -460,7 +460,7 @@ fn notetaker_that_stands_in_the_lobby_for_five_minutes_is_told_of_once_by_a_sche
         let mut late = waiting("nt-lobby-2", "nt-lobby");
         late["time"] = (since - 60).into();
         decided_on(world, &late).await;
-        world.view.emptied(&queue(world, "NotetakerMedia"), Duration::from_secs(60)).await.expect("worked off");
+        world.view.emptied(&queue(world, "NotetakerMedia"), Duration::from_mins(1)).await.expect("worked off");
         assert_eq!(alerts_of(world, "nt-lobby").len(), 1);
         assert_eq!(alerts_of(world, "nt-let-in"), [""; 0]);
     });
@@ -491,7 +491,7 @@ fn recording_whose_storage_breaks_down_leaves_the_words_in_the_crm_and_follows_l
         let recording = format!("/storage/{grant}/{}/recording", notetaker(id));
         world.nylas.faults().add(FaultRule::next(2, Fault::status(503)).on("GET", &recording));
         world.crm.faults().add(FaultRule::next(1, Fault::status(503)).on("PUT", "/meetings"));
-        let told = available("nt-broken-1", Some(grant), id, links(world, Some(grant), id, &ALL));
+        let told = available("nt-broken-1", Some(grant), id, &links(world, Some(grant), id, &ALL));
         let record = decided_on(world, &told).await;
         assert!(record.failures > 0, "{record:?}");
         world.nylas.faults().clear();
@@ -508,10 +508,10 @@ fn no_signed_link_no_word_that_was_said_and_no_address_stands_in_any_log_line() 
         let mut media = all_files();
         media["summary"] = json!({"name": "page", "type": "text/html", "text": format!("<p>{CANARY}</p>")});
         attended(world, grant, id, json!({}), media);
-        let mut links = expired(world, Some(grant), id, &["transcript", "action_items"]);
-        links["summary"] = world.nylas.media_link(Some(grant), &notetaker(id), "summary").into();
-        links["recording"] = "http://127.0.0.1:1/canary4f9a?signature=canary4f9a".into();
-        let record = decided_on(world, &available("nt-logs-1", Some(grant), id, links)).await;
+        let mut media_links = expired(world, Some(grant), id, &["transcript", "action_items"]);
+        media_links["summary"] = world.nylas.media_link(Some(grant), &notetaker(id), "summary").into();
+        media_links["recording"] = "http://127.0.0.1:1/canary4f9a?signature=canary4f9a".into();
+        let record = decided_on(world, &available("nt-logs-1", Some(grant), id, &media_links)).await;
         assert!(
             record.facts["unreadable"]["summary"].as_str().is_some_and(|why| why.contains("text/html")),
             "{record:?}"

@@ -4,6 +4,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -295,6 +296,19 @@ impl StackView {
             .await
             .map_err(failed("listing the archive bucket"))?;
         Ok(output.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
+    }
+
+    /// The length and the SHA-256 of an object of the archive bucket, read piece by piece.
+    pub async fn archived_digest(&self, key: &str) -> Result<(u64, String), ViewError> {
+        let what = "reading an object of the archive bucket";
+        let object = self.s3.get_object().bucket(&self.bucket).key(key).send().await.map_err(failed(what))?;
+        let (mut body, mut length, mut digest) = (object.body, 0, Sha256::new());
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(failed(what))?;
+            length += piece.len() as u64;
+            digest.update(&piece);
+        }
+        Ok((length, hex::encode(digest.finalize())))
     }
 
     /// Writes an object of the archive bucket.

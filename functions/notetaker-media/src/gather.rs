@@ -99,10 +99,9 @@ impl<N: ReadMeetings> Files<'_, N> {
             Piece::TEXTS.into_iter().any(|piece| wanted.contains(&piece) && !is_at_hand(&self.media, piece));
         if has_none || lacks_some {
             match self.renew().await? {
-                Renewed::Yes => {}
                 Renewed::NotYet if has_none => return Ok(Answer::NotYet),
                 Renewed::Gone if has_none => return Ok(Answer::Gone),
-                Renewed::NotYet | Renewed::Gone => {}
+                Renewed::Yes | Renewed::NotYet | Renewed::Gone => {}
             }
         }
         let mut gathered = Gathered::default();
@@ -179,8 +178,8 @@ impl<N: ReadMeetings> Files<'_, N> {
                 self.media = Media {
                     // Answers do not tell it.
                     retained_until: media.retained_until.or(self.media.retained_until),
-                    errors: media.errors.or_else(|| self.media.errors.take()),
-                    ..media
+                    errors: media.errors.clone().or_else(|| self.media.errors.take()),
+                    ..*media
                 };
                 self.renewed = true;
                 Ok(Renewed::Yes)

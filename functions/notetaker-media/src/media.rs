@@ -41,7 +41,7 @@ const LONGEST_TEXTS: Duration = Duration::from_mins(1);
 const AFTER_A_RECORDING: Duration = Duration::from_secs(20);
 
 /// A recording is not begun with less time than this left.
-const FOR_A_RECORDING: Duration = Duration::from_secs(60);
+const FOR_A_RECORDING: Duration = Duration::from_mins(1);
 
 /// Who the CRM knows of a meeting, and how it was found.
 struct Meeting {

@@ -472,3 +472,6 @@ impl<P: Ports> Batch<'_, '_, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

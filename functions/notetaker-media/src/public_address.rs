@@ -8,7 +8,7 @@ use url::{Host, Url};
 /// The networks of IPv4 that are not the public internet (IANA IPv4 Special-Purpose Address Registry; multicast and
 /// reserved space by RFC 5771 and RFC 1112).
 const NOT_PUBLIC_V4: [(Ipv4Addr, u8); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),

@@ -300,7 +300,7 @@ impl Nylas {
         path.extend([id, "media"]);
         let answer = self.0.request(Method::GET, &path, "media of the notetaker").read::<Answer<_>>(deadline).await;
         match self.of_grant_or_none(grant, answer, deadline).await {
-            Ok(answer) => Ok(MediaAnswer::There(answer.data)),
+            Ok(answer) => Ok(MediaAnswer::There(Box::new(answer.data))),
             Err(NylasError::Call(CallError::NotFound { gone: true, .. })) => Ok(MediaAnswer::Gone),
             Err(NylasError::Call(CallError::NotFound { .. })) => Ok(MediaAnswer::NotYet),
             Err(error) => Err(error),

@@ -203,7 +203,7 @@ fn time_in_any_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 #[derive(Debug, Clone)]
 pub enum MediaAnswer {
     /// These are there, with links that were made for this answer.
-    There(Media),
+    There(Box<Media>),
     /// There are none yet (404).
     NotYet,
     /// There were some, and they are deleted (410).
