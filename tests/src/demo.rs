@@ -279,6 +279,11 @@ fn activities_table(crm: &RestCrm) -> Table {
 /// How many occurrences of a series are shown.
 const SHOWN_OF_A_SERIES: usize = 4;
 
+/// The name of a file that lies in the archive.
+fn in_the_archive(reference: &Value) -> String {
+    reference.as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or("–").to_owned()
+}
+
 fn notes_table(crm: &RestCrm) -> Table {
     let mut table = table(&[
         "record",
@@ -308,7 +313,7 @@ fn notes_table(crm: &RestCrm) -> Table {
             text(&body["summary"]),
             items.collect::<Vec<_>>().join("\n"),
             text(&body["transcript"]),
-            text(&body["recording_url"]),
+            in_the_archive(&body["recording_url"]),
             contacts.collect::<Vec<_>>().join(", "),
             text(&body["associated_deal_id"]),
         ]);
@@ -358,6 +363,8 @@ async fn queues_table(world: &World) -> Result<Table, WorldError> {
         ("EmailActivityDeadLetter", "nothing was given up"),
         ("CalendarSync", "all events are decided"),
         ("CalendarSyncDeadLetter", "nothing was given up"),
+        ("NotetakerMedia", "all news of notetakers is decided"),
+        ("NotetakerMediaDeadLetter", "nothing was given up"),
         ("Onboarding", "the sign-up of a sample waits for onboarding-transitions"),
         ("Unroutable", "signed bodies that are no notification, each to be looked at by a person"),
     ] {

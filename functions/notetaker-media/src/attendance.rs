@@ -7,7 +7,6 @@ use shared::domain::queue_message::{GroupId, deduplication_id};
 use shared::engine::job::{arm, timer_name};
 use shared::engine::{OwnMessage, Timer, Work};
 use shared::nylas::notetaker::NotetakerState;
-use shared::telemetry::Metrics;
 
 use crate::FUNCTION;
 use crate::known::Known;
@@ -30,7 +29,6 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             NotetakerState::FailedEntry => {
                 let words = |meeting: &str| failed_entry_alert(meeting, why);
                 let told = self.tell_once(&news.notetaker.id, TOLD_ENTRY, known, words, work).await?;
-                count("FailedEntries", told.is_some());
                 Ok(decided("it could not get into the meeting", told).with("why", why))
             }
             _ => Ok(Decision::done("noted what happened").with("state", news.state.as_str()).with("why", why)),
@@ -78,7 +76,6 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             return Ok(Decision::done("it waits no longer").with("notetaker_id", job.notetaker_id));
         }
         let told = self.tell_once(&job.notetaker_id, TOLD_ENTRY, &known, lobby_alert, work).await?;
-        count("FailedEntries", told.is_some());
         Ok(decided("nobody lets it in", told).with("notetaker_id", job.notetaker_id))
     }
 
@@ -95,13 +92,5 @@ fn decided(reason: &str, told: Option<String>) -> Decision {
     match told {
         Some(by) => Decision::done(format!("{reason}: told")).with("by", by),
         None => Decision::done(format!("{reason}: told before")),
-    }
-}
-
-fn count(name: &'static str, is_new: bool) {
-    if is_new {
-        let mut metrics = Metrics::new(FUNCTION);
-        metrics.add(name, 1);
-        metrics.emit();
     }
 }
