@@ -23,7 +23,7 @@ const MEETINGS: &str = "meetings";
 const MOST_MEETINGS_A_DAY: usize = 50;
 
 /// How long before a meeting begins somebody may join it.
-const EARLY: SignedDuration = SignedDuration::from_mins(30);
+const EARLY: SignedDuration = SignedDuration::from_mins(15);
 
 /// What makes copies one meeting: the iCalendar UID and the occurrence of the series; where there is no UID, the event
 /// itself, whose id Google's copies share. An occurrence goes by the UID of its series where that is known: Exchange gives
@@ -73,8 +73,10 @@ pub struct KeptMeeting {
     pub identity: String,
     /// The key under which the CRM has it; none if the CRM does not.
     pub external_event_id: Option<String>,
-    /// Its copies, in connected accounts.
+    /// Its copies in accounts, as they were last heard of: some may be gone since.
     pub copies: Vec<KeptCopy>,
+    /// True if somebody who is invited keeps it private: then no other copy may tell more.
+    pub private: bool,
 }
 
 /// A copy of a meeting.
@@ -87,6 +89,23 @@ pub struct KeptCopy {
     /// The calendars of the account that it is in.
     #[serde(default)]
     pub calendars: BTreeSet<String>,
+    /// True for an occurrence that its calendar does not hold by itself, but that the rule of its series stands for: its
+    /// id is that of the series and its start.
+    #[serde(default)]
+    pub by_rule: bool,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    state: String,
+}
+
+impl KeptCopy {
+    /// The event to ask its calendar for: for an occurrence by rule the master of its series.
+    #[must_use]
+    pub fn held_as(&self) -> &str {
+        let master = self.by_rule.then(|| self.event.rsplit_once('_').map(|(master, _)| master)).flatten();
+        master.unwrap_or(&self.event)
+    }
 }
 
 /// Which meeting an event of an account belongs to; none if nothing is known of it.
@@ -126,6 +145,7 @@ pub async fn kept_meeting(links: &impl Links, identity: &str) -> Result<Option<K
     Ok(Some(KeptMeeting {
         identity: identity.to_owned(),
         external_event_id: facts.copies.external_id.filter(|_| facts.became.is_some()),
+        private: facts.copies.known.iter().any(|copy| copy.private && copy.state == "live"),
         copies: facts.copies.known,
     }))
 }
@@ -142,11 +162,10 @@ pub struct MeetingAt {
 }
 
 impl MeetingAt {
-    /// How far from its beginning somebody joins who may have joined this meeting; none if they cannot have.
+    /// True if somebody who joined at a time may have joined this meeting: while it lasted, or a little before.
     #[must_use]
-    pub fn distance(&self, joined: Timestamp) -> Option<SignedDuration> {
-        let since = joined.duration_since(self.start);
-        (since >= -EARLY && joined <= self.end).then_some(since.abs())
+    pub fn may_be_joined(&self, joined: Timestamp) -> bool {
+        joined.duration_since(self.start) >= -EARLY && joined < self.end
     }
 }
 
@@ -191,8 +210,10 @@ pub async fn remember_place(
         if meetings.get(&meeting.identity) == Some(&span) {
             return Ok(());
         }
-        if meetings.len() >= MOST_MEETINGS_A_DAY {
-            meetings.pop_first();
+        if meetings.len() >= MOST_MEETINGS_A_DAY
+            && let Some(earliest) = meetings.iter().min_by_key(|(_, span)| **span).map(|(identity, _)| identity.clone())
+        {
+            meetings.remove(&earliest);
         }
         meetings.insert(meeting.identity.clone(), span);
         let meetings = serde_json::to_value(&meetings).map_err(|error| StoreError(error.to_string()))?;
@@ -213,8 +234,8 @@ fn meetings_in(mut facts: Map<String, Value>) -> BTreeMap<String, (i64, i64)> {
     facts.remove(MEETINGS).and_then(|meetings| serde_json::from_value(meetings).ok()).unwrap_or_default()
 }
 
-/// The meetings that somebody who joined where a link leads at a time may have joined, the likeliest first. What was
-/// moved or removed since may be among them.
+/// The meetings that somebody who joined where a link leads at a time may have joined. What was moved or removed since may
+/// be among them.
 ///
 /// # Errors
 /// If the table does not answer.
@@ -228,12 +249,10 @@ pub async fn meetings_joined(links: &impl Links, link: &str, joined: Timestamp) 
         let Some(standing) = links.get(&place_key(&place, day)).await? else { continue };
         joined_maybe.extend(meetings_in(standing.link.facts).into_iter().filter_map(|(identity, (start, end))| {
             let (start, end) = (Timestamp::from_second(start).ok()?, Timestamp::from_second(end).ok()?);
-            let meeting = MeetingAt { identity, start, end };
-            Some((meeting.distance(joined)?, meeting))
+            Some(MeetingAt { identity, start, end }).filter(|meeting| meeting.may_be_joined(joined))
         }));
     }
-    joined_maybe.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.identity.cmp(&b.identity)));
-    Ok(joined_maybe.into_iter().map(|(_, meeting)| meeting).collect())
+    Ok(joined_maybe)
 }
 
 #[cfg(test)]
@@ -294,7 +313,10 @@ mod tests {
             }
         }
         assert_eq!(joined(&links, link, "2026-03-02T09:01:00Z").await, ["morning"]);
-        assert_eq!(joined(&links, link, "2026-03-02T09:58:00Z").await, ["noon", "morning"]);
+        let both = ["morning", "noon"];
+        assert_eq!(joined(&links, link, "2026-03-02T09:58:00Z").await, both, "one lasts, and one is joined early");
+        assert_eq!(joined(&links, link, "2026-03-02T09:35:00Z").await, ["morning"]);
+        assert_eq!(joined(&links, link, "2026-03-02T10:00:00Z").await, ["noon"]);
         assert_eq!(joined(&links, link, "2026-03-03T00:30:00Z").await, ["night"]);
         assert_eq!(joined(&links, link, "2026-03-02T12:00:00Z").await, [""; 0]);
         assert_eq!(joined(&links, "https://meet.example/other", "2026-03-02T09:01:00Z").await, [""; 0]);
@@ -310,6 +332,13 @@ mod tests {
         }
         assert_eq!(joined(&links, link, "2026-03-02T09:01:00Z").await, [""; 0]);
         assert_eq!(joined(&links, link, "2026-03-02T15:01:00Z").await, ["m"]);
+    }
+
+    #[test]
+    fn occurrence_by_rule_is_held_as_its_series() {
+        let copy = json!({"grant": "g", "event": "AAM_kx=_20261029T090000Z", "by_rule": true, "state": "live"});
+        let copy: KeptCopy = serde_json::from_value(copy).expect("a copy");
+        assert_eq!(copy.held_as(), "AAM_kx=");
     }
 
     #[tokio::test]
@@ -332,6 +361,7 @@ mod tests {
         let kept = read("in").await.expect("a meeting");
         assert_eq!(kept.external_event_id.as_deref(), Some("e"));
         assert_eq!(kept.copies[0].calendars, BTreeSet::from(["primary".to_owned()]));
+        assert_eq!((kept.copies[0].held_as(), kept.private), ("e", false));
         assert_eq!(read("out").await.expect("a meeting").external_event_id, None);
         assert_eq!(read("nowhere").await, None);
     }

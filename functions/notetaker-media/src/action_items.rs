@@ -1,7 +1,6 @@
 //! What people promised in a meeting, as items: the text, and who and by when where the text says so and only one person
 //! in the meeting can be meant.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -26,10 +25,13 @@ const MOST_DEPTH: usize = 4;
 
 /// Where an object has its text, who is to do it, and by when.
 const TEXTS: [&str; 9] =
-    ["text", "action_item", "task", "action", "title", "description", "item", "content", "summary"];
+    ["title", "text", "action_item", "task", "action", "item", "description", "content", "summary"];
 const OWNERS: [&str; 8] =
     ["owner_email", "owner", "assignee", "assigned_to", "assignees", "owners", "responsible", "person"];
 const DUES: [&str; 5] = ["due_date", "due", "deadline", "due_at", "due_by"];
+
+/// What an object tells of the file and not of its items.
+const ABOUT_THE_FILE: [&str; 6] = ["object", "type", "id", "language", "status", "meeting_id"];
 
 /// Where an object has a list of items.
 const LISTS: [&str; 4] = ["action_items", "items", "tasks", "actions"];
@@ -40,17 +42,41 @@ static BULLET: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*(?:[-*•‣◦]
 /// A name before a colon or a dash, at the beginning.
 static NAMED_BEFORE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\[?@?([^\[\]:–—]{2,60}?)\]?\s*(?::|\s[-–—])\s"));
 
-/// A name before what its bearer has to do, at the beginning.
+/// A name before what its bearer has to do, at the beginning, and the first word of that.
 static NAMED_TO_DO: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^@?((?:\S+\s+){1,4}?)(?:will|to|shall|should|must|needs\s+to|has\s+to|is\s+to|is\s+going\s+to|agreed\s+to|promised\s+to|commits?\s+to|committed\s+to|offered\s+to)\s",
+        r"^@?((?:\S+\s+){1,4}?)(?:will|to|shall|should|must|needs\s+to|has\s+to|is\s+to|is\s+going\s+to|agreed\s+to|promised\s+to|commits?\s+to|committed\s+to|offered\s+to)\s+(\S+)",
     )
 });
+
+/// What somebody does who has nothing to do: others do it for them.
+const DONE_FOR_THEM: [&str; 9] = ["be", "get", "receive", "have", "hear", "see", "learn", "obtain", "not"];
+
+/// Words of mailboxes that are nobody's own.
+const ROLES: [&str; 17] = [
+    "sales",
+    "support",
+    "info",
+    "contact",
+    "team",
+    "hello",
+    "office",
+    "admin",
+    "billing",
+    "marketing",
+    "finance",
+    "legal",
+    "engineering",
+    "product",
+    "service",
+    "customer",
+    "operations",
+];
 
 /// A name after a word that says what it stands for.
 static NAMED_AFTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:\b(?:owner|assignee|responsible)\s*[:=]\s*|\bassigned\s+to:?\s+|\(\s*@?)([^()\[\],;:]{2,60}?)\s*(?:[)\],;]|\.(?:\s|$)|$)",
+        r"(?i)(?:\b(?:owner|assignee|responsible)\s*[:=]\s*|\bassigned\s+to:?\s+|\(\s*@)([^()\[\],;:]{2,60}?)\s*(?:[)\],;]|\.(?:\s|$)|$)",
     )
 });
 
@@ -95,23 +121,23 @@ fn meant<'a>(named: &str, people: &'a [Person]) -> Option<&'a EmailAddress> {
     if name.is_empty() {
         return None;
     }
-    let is_whole_name = |person: &&Person| person.name.as_deref() == Some(&name) || words_of(&person.address) == name;
-    let is_first_name = |person: &&Person| {
-        let first = person.name.as_deref().and_then(|name| name.split(' ').next());
-        first == Some(name.as_str())
+    let is_meant = |person: &&Person| {
+        let known_as = person.name.as_deref();
+        let first_name = known_as.and_then(|name| name.split(' ').next());
+        known_as == Some(&name) || first_name == Some(&name) || name_in(&person.address).as_deref() == Some(&name)
     };
-    let only = |found: Vec<&'a Person>| match found.as_slice() {
+    match people.iter().filter(is_meant).collect::<Vec<_>>().as_slice() {
         [one] => Some(&one.address),
         _ => None,
-    };
-    let whole: Vec<&Person> = people.iter().filter(is_whole_name).collect();
-    if whole.is_empty() { only(people.iter().filter(is_first_name).collect()) } else { only(whole) }
+    }
 }
 
-/// `dana.reyes@acme.example` is somebody called Dana Reyes.
-fn words_of(address: &EmailAddress) -> String {
+/// `dana.reyes@acme.example` is somebody called Dana Reyes; one word alone, or that of a role, is nobody's name for certain.
+fn name_in(address: &EmailAddress) -> Option<String> {
     let mailbox = address.local_part().split('+').next().unwrap_or_default();
-    mailbox.split(['.', '_', '-']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    let words: Vec<&str> = mailbox.split(['.', '_', '-']).filter(|word| !word.is_empty()).collect();
+    let is_name = words.len() > 1 && !words.iter().any(|word| ROLES.contains(word));
+    is_name.then(|| words.join(" "))
 }
 
 /// An item as it stands in a file.
@@ -146,8 +172,9 @@ fn collect(value: &Value, owner: Option<&str>, depth: usize, found: &mut Vec<Fou
     }
     match value {
         Value::String(text) if depth == 0 => {
-            for line in text.lines() {
-                push(BULLET.replace(line, "").as_ref(), owner, None, found);
+            // A line that ends in a colon is the heading of what follows.
+            for line in text.lines().filter(|line| !line.trim_end().ends_with(':')) {
+                push(line, owner, None, found);
             }
         }
         Value::String(text) => push(text, owner, None, found),
@@ -160,16 +187,26 @@ fn collect(value: &Value, owner: Option<&str>, depth: usize, found: &mut Vec<Fou
 fn object(fields: &Map<String, Value>, owner: Option<&str>, depth: usize, found: &mut Vec<Found>) {
     let owner = OWNERS.iter().find_map(|name| who(fields.get(*name)?)).or(owner);
     let due = DUES.iter().find_map(|name| fields.get(*name)?.as_str());
-    if let Some(list) = LISTS.iter().find_map(|name| fields.get(*name).filter(|list| !list.is_null())) {
+    let is_empty = |list: &Value| match list {
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.trim().is_empty(),
+        Value::Object(items) => items.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    };
+    if let Some(list) = LISTS.iter().find_map(|name| fields.get(*name).filter(|list| !is_empty(list))) {
         // A text under the name of a list has an item in each line, wherever it stands.
         let depth = if list.is_string() { 0 } else { depth + 1 };
         return collect(list, owner, depth, found);
     }
-    if let Some(text) = TEXTS.iter().find_map(|name| fields.get(*name)?.as_str()) {
-        return push(text, owner, due, found);
+    let mut texts = TEXTS.iter().filter_map(|name| fields.get(*name)?.as_str()).filter(|text| !text.trim().is_empty());
+    if let Some(text) = texts.next() {
+        // A title says what, and what stands beside it how.
+        let more = texts.next().filter(|more| *more != text).map(|more| format!(": {more}")).unwrap_or_default();
+        return push(&format!("{text}{more}"), owner, due, found);
     }
     // Grouped by whoever is to do them: `{"Dana": ["Send the plan"]}`.
-    for (name, items) in fields.iter().filter(|(_, items)| items.is_array()) {
+    let is_group = |name: &str, items: &Value| items.is_array() || items.is_string() && !ABOUT_THE_FILE.contains(&name);
+    for (name, items) in fields.iter().filter(|(name, items)| is_group(name, items)) {
         collect(items, Some(name), depth + 1, found);
     }
 }
@@ -190,7 +227,7 @@ fn who(value: &Value) -> Option<&str> {
 }
 
 fn push(text: &str, owner: Option<&str>, due: Option<&str>, found: &mut Vec<Found>) {
-    let text = one_line(text);
+    let text = one_line(&BULLET.replace(text, ""));
     if text.chars().any(char::is_alphanumeric) {
         found.push(Found { text, owner: owner.map(str::to_owned), due: due.map(str::to_owned) });
     }
@@ -201,7 +238,11 @@ fn owner_of<'a>(item: &Found, people: &'a [Person]) -> Option<&'a EmailAddress> 
         return meant(owner, people);
     }
     let text = item.text.as_str();
-    let before = [&NAMED_BEFORE, &NAMED_TO_DO].into_iter().filter_map(|named| named.captures(text));
+    let has_to_do = |found: &regex::Captures<'_>| {
+        let first = found.get(2).map(|word| word.as_str().to_lowercase());
+        first.is_none_or(|first| !DONE_FOR_THEM.contains(&first.as_str()))
+    };
+    let before = [&NAMED_BEFORE, &NAMED_TO_DO].into_iter().filter_map(|named| named.captures(text)).filter(has_to_do);
     let after = NAMED_AFTER.captures_iter(text);
     let named: BTreeSet<&EmailAddress> =
         before.chain(after).filter_map(|found| meant(found.get(1)?.as_str(), people)).collect();
@@ -213,10 +254,7 @@ fn owner_of<'a>(item: &Found, people: &'a [Person]) -> Option<&'a EmailAddress> 
 
 fn due_of(item: &Found, meeting: Option<Date>) -> Option<Date> {
     match &item.due {
-        Some(due) => match due.parse::<Timestamp>() {
-            Ok(time) => Some(time.to_zoned(jiff::tz::TimeZone::UTC).date()),
-            Err(_) => day_at_the_beginning(due, meeting),
-        },
+        Some(due) => day_at_the_beginning(due, meeting),
         None => due_in(&item.text, meeting),
     }
 }
@@ -231,7 +269,9 @@ mod tests {
         let event = json!({"id": "e", "organizer": {"email": "ines.duarte@northwind.example"}, "participants": [
             {"email": "ines.duarte@northwind.example", "name": "Inês Duarte"}, {"email": "dana@acme.example", "name": "Dana Reyes"},
             {"email": "sam.ito@acme.example"}, {"email": "kim.a@acme.example", "name": "Kim Adler"},
-            {"email": "kim.b@acme.example", "name": "Kim Brandt"}, {"name": "Nobody"},
+            {"email": "kim.b@acme.example", "name": "Kim Brandt"}, {"name": "Nobody"}, {"email": "sales@acme.example"},
+            {"email": "customer.service@acme.example"}, {"email": "lee@acme.example", "name": "Lee Moss"},
+            {"email": "lm@acme.example", "name": "Lee Mason"},
         ]});
         people_in(&serde_json::from_value(event).expect("an event"))
     }
@@ -261,6 +301,11 @@ mod tests {
             json!({"action_items": {"Ines": ["Send the plan"], "Sam": ["Call Sam"]}}),
             json!([{"assignee": "Dana", "items": ["Send the plan", "Call Sam"]}]),
             json!(["Send the plan", "Send  the\nplan", "Call Sam"]),
+            json!(["- Send the plan", "[ ] Call Sam"]),
+            json!("Action items:\n- Send the plan\n- Call Sam"),
+            json!({"type": "list", "Dana": "Send the plan", "Sam": "Call Sam"}),
+            json!({"text": "", "items": ["Send the plan", "Call Sam"], "tasks": []}),
+            json!([{"text": "Send the plan", "items": []}, {"text": "Call Sam"}]),
         ] {
             assert_eq!(plan(file.clone()), ["Send the plan", "Call Sam"], "{file}");
         }
@@ -278,7 +323,7 @@ mod tests {
             ("Dana will send the plan", "dana@acme.example"),
             ("Sam Ito to send the plan", "sam.ito@acme.example"),
             ("Kim Brandt needs to send the plan", "kim.b@acme.example"),
-            ("Send the plan (Dana)", "dana@acme.example"),
+            ("Send the plan (@Dana)", "dana@acme.example"),
             ("Send the plan (owner: Dana Reyes)", "dana@acme.example"),
             ("Send the plan. Owner: dana@acme.example", "dana@acme.example"),
             ("Send the plan, assigned to Dana", "dana@acme.example"),
@@ -290,18 +335,37 @@ mod tests {
     }
 
     #[test]
+    fn title_and_what_stands_beside_it_are_one_text() {
+        let file = json!([{"title": "Plan", "description": "Send it by Friday", "owner": "Dana"}]);
+        let item = items(&file).remove(0);
+        assert_eq!(
+            (item.text.as_str(), item.due.map(|day| day.to_string()).as_deref()),
+            ("Plan: Send it by Friday", Some("2026-12-04"))
+        );
+        assert!(item.owner.is_some());
+    }
+
+    #[test]
     fn owner_is_never_a_guess() {
         for text in [
             "Send the plan",
             "Send the plan to Dana",
             "Kim will send the plan",
+            "Lee will send the plan",
             "Sam will send the plan",
             "Dana and Inês will send the plan",
-            "Dana: ask Inês (Inês)",
+            "Dana: ask Inês (@Inês)",
             "Robert: send the plan",
             "Send the plan (urgent)",
             "We will call Dana",
             "Note: the plan is late",
+            "Send the plan (Dana)",
+            "Call the buyer (Dana)",
+            "Dana should receive the plan",
+            "Dana to be sent the contract by Inês",
+            "Dana will get the plan from Inês",
+            "Sales: prepare the offer",
+            "Customer Service to prepare the offer",
         ] {
             assert_eq!(owner(text), None, "{text}");
         }

@@ -9,8 +9,8 @@ use shared::engine::{OwnMessage, Timer, Work};
 use shared::nylas::notetaker::NotetakerState;
 
 use crate::FUNCTION;
-use crate::known::Known;
-use crate::process::{News, NotetakerMedia, Ports, TIMER, TOLD_ENTRY, TOLD_MEDIA, TimerJob};
+use crate::known::{Known, Telling};
+use crate::process::{News, NotetakerMedia, Ports, TIMER, TimerJob};
 use crate::timeline::{PATIENCE, failed_entry_alert, lobby_alert, media_error_alert};
 
 /// The timer for a notetaker before the door.
@@ -28,7 +28,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             NotetakerState::WaitingForEntry => self.watch_the_door(news).await,
             NotetakerState::FailedEntry => {
                 let words = |meeting: &str| failed_entry_alert(meeting, why);
-                let told = self.tell_once(&news.notetaker.id, TOLD_ENTRY, known, words, work).await?;
+                let told = self.tell_once(&news.notetaker.id, Telling::Entry, known, words, work).await?;
                 Ok(decided("it could not get into the meeting", told).with("why", why))
             }
             _ => Ok(Decision::done("noted what happened").with("state", news.state.as_str()).with("why", why)),
@@ -40,7 +40,10 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         let now = self.ports.clock.now();
         let due = news.at.checked_add(PATIENCE).unwrap_or(now);
         let id = news.notetaker.id.as_str();
+        let name = timer_name(LOBBY, &[&self.settings.stack, id], 1, news.at.as_second());
+        let own_id = NotificationId::of_our_own("timer", &name);
         let job = TimerJob {
+            id: Some(own_id.as_str().to_owned()),
             job: TIMER.to_owned(),
             kind: LOBBY.to_owned(),
             notetaker_id: id.to_owned(),
@@ -48,13 +51,8 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         };
         let body =
             serde_json::to_string(&job).map_err(|error| Failure::permanent("job.unwritable", error.to_string()))?;
-        let name = timer_name(LOBBY, &[&self.settings.stack, id], 1, news.at.as_second());
-        let own_id = NotificationId::of_our_own("timer", &name);
-        let message = OwnMessage {
-            body,
-            group: GroupId::of("notetaker", id),
-            deduplication_id: deduplication_id(FUNCTION, &own_id),
-        };
+        let group = GroupId::of("notetaker", id);
+        let message = OwnMessage { body, group, deduplication_id: deduplication_id(FUNCTION, &own_id) };
         arm(self.ports.timers, self.ports.queue, &Timer { name, at: due, message }, now).await?;
         Ok(Decision::done("it waits to be let in: looked after again").with("at", due.to_string()))
     }
@@ -75,14 +73,14 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         if !known.timeline.has_waited_too_long(self.ports.clock.now()) {
             return Ok(Decision::done("it waits no longer").with("notetaker_id", job.notetaker_id));
         }
-        let told = self.tell_once(&job.notetaker_id, TOLD_ENTRY, &known, lobby_alert, work).await?;
+        let told = self.tell_once(&job.notetaker_id, Telling::Entry, &known, lobby_alert, work).await?;
         Ok(decided("nobody lets it in", told).with("notetaker_id", job.notetaker_id))
     }
 
     /// Decides about files that could not be made.
     pub(crate) async fn media_error(&self, news: &News, known: &Known, work: &Work) -> Result<Decision, Failure> {
         let id = news.notetaker.id.as_str();
-        let told = self.tell_once(id, TOLD_MEDIA, known, |meeting| media_error_alert(meeting, id), work).await?;
+        let told = self.tell_once(id, Telling::Media, known, |meeting| media_error_alert(meeting, id), work).await?;
         self.notetakers().change(id, |known| known.dealt_with = true).await?;
         Ok(decided("its files could not be made", told))
     }

@@ -1,4 +1,5 @@
-//! Days that a text names: `by Friday`, `due 5 March`, `until 2026-03-05`. Never a guess: what can mean two days is none.
+//! Days that a text names: `by Friday`, `due 5 March`, `no later than 2026-03-05`. Never a guess: what can mean two days
+//! is none.
 
 use jiff::civil::{Date, Weekday};
 use jiff::{Span, ToSpan};
@@ -17,9 +18,12 @@ static DAY: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// How far ahead a day without a year may lie, in days: one that lies further may be one that has passed.
+const FURTHEST: i32 = 270;
+
 /// What announces the day by which something is due.
 static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)\b(?:by|until|no\s+later\s+than|due(?:\s+date)?(?:\s*:|\s+on|\s+by)?|deadline(?:\s*:|\s+is)?)\s+")
+    pattern(r"(?i)\b(?:by|no\s+later\s+than|due(?:\s+date)?(?:\s*:|\s+on|\s+by)?|deadline(?:\s*:|\s+is)?)\s+")
 });
 
 /// The day by which a text says that something is due, seen from the day of the meeting. None if it names none, or more
@@ -72,7 +76,8 @@ fn day_of(month: &str, day: &str, year: Option<&str>, meeting: Option<Date>) -> 
         return in_year(year.parse().ok()?);
     }
     let meeting = meeting?;
-    (0..=1).filter_map(|later| in_year(meeting.year() + later)).find(|day| *day >= meeting)
+    let day = (0..=1).filter_map(|later| in_year(meeting.year() + later)).find(|day| *day >= meeting)?;
+    (day.since(meeting).ok()?.get_days() <= FURTHEST).then_some(day)
 }
 
 fn weekday_of(name: &str) -> Option<Weekday> {
@@ -113,7 +118,7 @@ mod tests {
             ("Due: 4th of December 2026: the plan", "2026-12-04"),
             ("Send the plan no later than 5 January", "2027-01-05"),
             ("Send the plan by Friday", "2026-12-04"),
-            ("Send the plan until this Friday.", "2026-12-04"),
+            ("Send the plan by this Friday.", "2026-12-04"),
             ("Send the plan by tomorrow", "2026-12-01"),
             ("Send the plan by EOD", "2026-11-30"),
             ("Send the plan by the end of the day, by today", "2026-11-30"),
@@ -137,6 +142,8 @@ mod tests {
             "Meet Friday",
             "Stand by May's team",
             "Talk about the March 5 offer",
+            "It was due 15 November",
+            "The price holds until 5 March",
         ] {
             assert_eq!(due(text), None, "{text}");
         }

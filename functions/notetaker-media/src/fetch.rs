@@ -200,7 +200,10 @@ impl Download {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        let what = format!("a file of the notetaker could not be fetched: {error}");
+        let what = format!(
+            "a file of the notetaker could not be fetched: {error}; what was read is in the CRM, and Nylas keeps the file for \
+             some days: redrive the message before it is gone"
+        );
         if error.is_transient() {
             Self::transient("media.unavailable", what)
         } else {

@@ -29,6 +29,8 @@ pub struct Gathered {
     pub texts: BTreeMap<Piece, Text>,
     /// What is there and cannot be read, and why.
     pub unreadable: BTreeMap<Piece, String>,
+    /// Why further files could not be had this time; none if all were.
+    pub pending: Option<Failure>,
     /// True if links had to be made anew.
     pub renewed: bool,
 }
@@ -91,7 +93,7 @@ impl<N: ReadMeetings> Files<'_, N> {
     /// new ones are asked for.
     ///
     /// # Errors
-    /// If Nylas or its storage does not answer: another try may read all.
+    /// If Nylas or its storage does not answer, and so nothing was read. Another try may read all.
     pub async fn texts(&mut self, wanted: &BTreeSet<Piece>) -> Result<Answer, Failure> {
         let is_at_hand = |media: &Media, piece: Piece| link(media, piece).is_some();
         let has_none = Piece::TEXTS.into_iter().chain([Piece::Recording]).all(|piece| !is_at_hand(&self.media, piece));
@@ -105,29 +107,36 @@ impl<N: ReadMeetings> Files<'_, N> {
             }
         }
         let mut gathered = Gathered::default();
-        let mut failed = self.read(&Piece::TEXTS, &mut gathered).await;
+        let mut failed = self.read(&mut gathered).await;
+        let mut is_deleted = false;
         if !failed.is_empty() && !self.renewed {
-            let pieces: Vec<Piece> = failed.keys().copied().collect();
+            let only_links_failed = failed.values().all(|error| matches!(error, FetchError::Refused(_)));
+            let has_nothing = gathered.texts.is_empty() && only_links_failed;
             match self.renew().await? {
-                Renewed::Yes => failed = self.read(&pieces, &mut gathered).await,
-                Renewed::NotYet if gathered.texts.is_empty() => return Ok(Answer::NotYet),
-                Renewed::Gone if gathered.texts.is_empty() => return Ok(Answer::Gone),
-                // What was read before its storage let go of it is kept.
-                Renewed::NotYet | Renewed::Gone => {}
+                Renewed::Yes => failed = self.read(&mut gathered).await,
+                Renewed::NotYet if has_nothing => return Ok(Answer::NotYet),
+                Renewed::Gone if has_nothing => return Ok(Answer::Gone),
+                Renewed::NotYet => {}
+                Renewed::Gone => is_deleted = true,
             }
         }
         for (piece, error) in failed {
-            // A link that was made just now and is refused may be good the next time; one that was not cannot.
-            if error.is_transient() && self.renewed {
-                return Err(error.into());
+            match error {
+                FetchError::Refused(_) if is_deleted => {
+                    gathered.unreadable.insert(piece, "Nylas has deleted it".to_owned());
+                }
+                error if error.is_transient() => gathered.pending = Some(error.into()),
+                error => drop(gathered.unreadable.insert(piece, error.to_string())),
             }
-            gathered.unreadable.insert(piece, error.to_string());
         }
         gathered.renewed = self.renewed;
-        Ok(Answer::Gathered(gathered))
+        match gathered.pending.take_if(|_| gathered.texts.is_empty()) {
+            Some(failure) => Err(failure),
+            None => Ok(Answer::Gathered(gathered)),
+        }
     }
 
-    /// Opens the recording; none if there is none.
+    /// Opens the recording; none if there is none any more.
     ///
     /// # Errors
     /// Of Nylas and its storage, or that it is no recording.
@@ -136,21 +145,23 @@ impl<N: ReadMeetings> Files<'_, N> {
             let Some(file) = &self.media.recording else { return Ok(None) };
             match self.fetcher.open(&file.url, Kind::Recording, self.deadline).await {
                 Ok(download) => return Ok(Some(download)),
-                Err(_) if !self.renewed => {
-                    if !matches!(self.renew().await?, Renewed::Yes) {
-                        return Ok(None);
-                    }
-                }
+                Err(error) if !self.renewed => match self.renew().await? {
+                    Renewed::Yes => {}
+                    Renewed::Gone => return Ok(None),
+                    Renewed::NotYet => return Err(error.into()),
+                },
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn read(&self, pieces: &[Piece], gathered: &mut Gathered) -> BTreeMap<Piece, FetchError> {
-        let reads = pieces.iter().filter_map(|piece| {
-            let file = link(&self.media, *piece)?;
+    /// Reads what is at hand and was not read yet.
+    async fn read(&self, gathered: &mut Gathered) -> BTreeMap<Piece, FetchError> {
+        let left = Piece::TEXTS.into_iter().filter(|piece| !gathered.texts.contains_key(piece));
+        let reads = left.filter_map(|piece| {
+            let file = link(&self.media, piece)?;
             Some(async move {
-                let opened = self.fetcher.open(&file.url, kind(*piece), self.deadline).await;
+                let opened = self.fetcher.open(&file.url, kind(piece), self.deadline).await;
                 let read = match opened {
                     Ok(download) => {
                         let content_type = download.content_type.clone();
@@ -158,11 +169,12 @@ impl<N: ReadMeetings> Files<'_, N> {
                     }
                     Err(error) => Err(error),
                 };
-                (*piece, read)
+                (piece, read)
             })
         });
         let mut failed = BTreeMap::new();
-        for (piece, read) in join_all(reads).await {
+        let reads = join_all(reads).await;
+        for (piece, read) in reads {
             match read {
                 Ok(text) => drop(gathered.texts.insert(piece, text)),
                 Err(error) => drop(failed.insert(piece, error)),
@@ -175,11 +187,15 @@ impl<N: ReadMeetings> Files<'_, N> {
     async fn renew(&mut self) -> Result<Renewed, Failure> {
         match self.nylas.notetaker_media(self.grant.as_ref(), self.id, self.deadline).await? {
             MediaAnswer::There(media) => {
+                // What an answer leaves out may still be had by its old link.
+                let (media, known) = (*media, std::mem::take(&mut self.media));
                 self.media = Media {
-                    // Answers do not tell it.
-                    retained_until: media.retained_until.or(self.media.retained_until),
-                    errors: media.errors.clone().or_else(|| self.media.errors.take()),
-                    ..*media
+                    summary: media.summary.or(known.summary),
+                    action_items: media.action_items.or(known.action_items),
+                    transcript: media.transcript.or(known.transcript),
+                    recording: media.recording.or(known.recording),
+                    retained_until: media.retained_until.or(known.retained_until),
+                    errors: media.errors.or(known.errors),
                 };
                 self.renewed = true;
                 Ok(Renewed::Yes)

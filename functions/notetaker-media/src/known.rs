@@ -46,6 +46,27 @@ impl Piece {
     }
 }
 
+/// What people are told of a notetaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Telling {
+    /// It is not in its meeting.
+    Entry,
+    /// Its files could not be made.
+    Media,
+}
+
+/// Whether a record may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announced {
+    /// It may, by nobody else for a while.
+    Go,
+    /// The CRM has it as it is.
+    Same,
+    /// The CRM has the words of files that this record lacks: it would take them away.
+    Poorer(BTreeSet<Piece>),
+}
+
 /// A file in the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archived {
@@ -75,18 +96,24 @@ pub struct Known {
     /// What happened to it.
     #[serde(default)]
     pub timeline: Timeline,
-    /// What people were told of, once each.
+    /// When what is known of its meeting was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Timestamp>,
+    /// What people were told of.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub told: BTreeSet<String>,
-    /// True once files that are there were dealt with.
+    pub told: BTreeSet<Telling>,
+    /// True once files that are there were dealt with. Further ones may follow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dealt_with: bool,
-    /// Which files the CRM has the words of.
+    /// Which files the CRM has the words of, for certain.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub written: BTreeSet<Piece>,
     /// Which files are archived.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub archived: BTreeMap<Piece, Archived>,
+    /// True if the record was written as one of a meeting that the CRM has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attached: bool,
     /// A digest of what the CRM was last given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
@@ -103,20 +130,28 @@ pub struct Known {
 }
 
 impl Known {
-    /// Takes in which meeting a notetaker was sent to. What news leaves out stays known.
-    pub fn take_in(&mut self, news: &Notetaker) {
-        fn keep<T: Clone>(known: &mut Option<T>, news: Option<&T>) {
-            if let Some(news) = news {
+    /// Takes in which meeting a notetaker was sent to, as it was told at a time. What news leaves out stays known, and
+    /// older news adds what is not known alone.
+    pub fn take_in(&mut self, news: &Notetaker, at: Timestamp) {
+        let is_newer = self.told_at.is_none_or(|told_at| at >= told_at);
+        if is_newer {
+            self.told_at = Some(at);
+        }
+        let keep = |known: &mut Option<String>, news: Option<&String>| {
+            let news = news.filter(|news| !news.trim().is_empty());
+            if let Some(news) = news.filter(|_| is_newer || known.is_none()) {
                 *known = Some(news.clone());
             }
-        }
+        };
         keep(&mut self.grant, news.grant_id.as_ref());
         keep(&mut self.meeting_link, news.meeting_link.as_ref());
-        keep(&mut self.join_time, news.join_time.as_ref());
         if let Some(event) = &news.event {
             keep(&mut self.event.event_id, event.event_id.as_ref());
             keep(&mut self.event.master_event_id, event.master_event_id.as_ref());
             keep(&mut self.event.ical_uid, event.ical_uid.as_ref());
+        }
+        if is_newer || self.join_time.is_none() {
+            self.join_time = news.join_time.or(self.join_time);
         }
     }
 
@@ -129,7 +164,7 @@ impl Known {
     /// When it joined, else when it was to.
     #[must_use]
     pub fn joined_at(&self) -> Option<Timestamp> {
-        self.join_time.or_else(|| self.timeline.begun_at())
+        self.timeline.begun_at().or(self.join_time)
     }
 
     fn link(&self, key: LinkKey) -> Result<Link, Failure> {
@@ -192,12 +227,11 @@ impl<L: Links> Notetakers<'_, L> {
         }
     }
 
-    /// Announces a write to the CRM of the words of some files, so that nobody else writes meanwhile, and nothing poorer
-    /// later. None if the CRM has this content already.
+    /// Announces a write to the CRM of the words of some files, so that nobody else writes meanwhile.
     ///
     /// # Errors
     /// If somebody else is writing, or the table does not answer.
-    pub async fn announce(&self, id: &str, content: &str, pieces: &BTreeSet<Piece>) -> Result<Option<Known>, Failure> {
+    pub async fn announce(&self, id: &str, content: &str, pieces: &BTreeSet<Piece>) -> Result<Announced, Failure> {
         loop {
             let (mut known, revision) = self.read(id).await?;
             let now = self.clock.now();
@@ -206,15 +240,18 @@ impl<L: Links> Notetakers<'_, L> {
                 let what = "another worker is writing the record of this notetaker to the CRM".to_owned();
                 return Err(Failure::Untried { class: "notetaker.busy", what, retry_after });
             }
+            let lacking: BTreeSet<Piece> = known.written.difference(pieces).copied().collect();
+            if !lacking.is_empty() {
+                return Ok(Announced::Poorer(lacking));
+            }
             // One that was announced and never ended may have been made or not.
             let is_certain = known.writing_until.is_none();
             if is_certain && known.became.is_some() && known.content.as_deref() == Some(content) {
-                return Ok(None);
+                return Ok(Announced::Same);
             }
             known.writing_until = now.checked_add(WRITING_LASTS).ok();
-            known.written.extend(pieces);
             if self.put(id, &known, revision).await? {
-                return Ok(Some(known));
+                return Ok(Announced::Go);
             }
         }
     }
@@ -236,27 +273,40 @@ mod tests {
     }
 
     #[test]
-    fn poorer_news_takes_nothing_away() {
+    fn poorer_news_takes_nothing_away_and_older_news_adds_what_is_not_known_alone() {
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
         let mut known = Known::default();
-        known.take_in(&notetaker(json!({
+        let whole = json!({
             "id": "n", "grant_id": "g", "meeting_link": "https://meet.example/a", "join_time": 100,
             "event": {"event_id": "e", "ical_uid": "u"},
-        })));
-        let whole = known.clone();
-        for poorer in
-            [json!({"id": "n"}), json!({"id": "n", "event": {}}), json!({"id": "n", "event": {"ical_uid": "u"}})]
-        {
-            known.take_in(&notetaker(poorer));
-            assert_eq!(known, whole);
+        });
+        known.take_in(&notetaker(whole), at(10));
+        let standing = known.clone();
+        let poorer = [
+            json!({"id": "n"}),
+            json!({"id": "n", "event": {}, "meeting_link": ""}),
+            json!({"id": "n", "event": {"ical_uid": "u"}}),
+        ];
+        for poorer in poorer {
+            known.take_in(&notetaker(poorer), at(10));
+            assert_eq!(known, standing);
         }
-        assert!(known.names_an_event());
+        let older = json!({"id": "n", "meeting_link": "https://meet.example/old", "join_time": 50,
+            "event": {"master_event_id": "m"}});
+        known.take_in(&notetaker(older), at(5));
+        assert_eq!((known.meeting_link, known.join_time), (standing.meeting_link, standing.join_time));
+        assert_eq!(known.event.master_event_id.as_deref(), Some("m"));
+        let newer = json!({"id": "n", "meeting_link": "https://meet.example/new", "join_time": 200});
+        known.meeting_link = None;
+        known.take_in(&notetaker(newer), at(11));
+        assert_eq!(known.join_time, Some(at(200)));
     }
 
     #[tokio::test]
     async fn write_is_announced_once_at_a_time_and_not_for_what_the_crm_has() {
         let links = MemoryLinks::default();
         let notetakers = Notetakers { links: &links, clock: Clock::system() };
-        assert!(notetakers.announce("n", "a", &BTreeSet::new()).await.expect("an answer").is_some());
+        assert_eq!(notetakers.announce("n", "a", &BTreeSet::new()).await, Ok(Announced::Go));
         let busy = notetakers.announce("n", "b", &BTreeSet::new()).await.expect_err("somebody is writing");
         assert!(matches!(busy, Failure::Untried { .. }), "{busy:?}");
         notetakers
@@ -267,8 +317,11 @@ mod tests {
             })
             .await
             .expect("changed");
-        assert_eq!(notetakers.announce("n", "a", &BTreeSet::new()).await, Ok(None));
-        assert!(notetakers.announce("n", "b", &BTreeSet::new()).await.expect("an answer").is_some());
+        assert_eq!(notetakers.announce("n", "a", &BTreeSet::new()).await, Ok(Announced::Same));
+        notetakers.change("n", |known| known.written.extend([Piece::Summary])).await.expect("changed");
+        let poorer = Announced::Poorer(BTreeSet::from([Piece::Summary]));
+        assert_eq!(notetakers.announce("n", "b", &BTreeSet::from([Piece::Transcript])).await, Ok(poorer));
+        assert_eq!(notetakers.announce("n", "b", &BTreeSet::from(Piece::TEXTS)).await, Ok(Announced::Go));
     }
 
     #[tokio::test]
@@ -283,7 +336,7 @@ mod tests {
             })
             .await
             .expect("changed");
-        assert!(notetakers.announce("n", "a", &BTreeSet::new()).await.expect("an answer").is_some());
+        assert_eq!(notetakers.announce("n", "a", &BTreeSet::new()).await, Ok(Announced::Go));
     }
 
     #[test]

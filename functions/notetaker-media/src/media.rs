@@ -1,9 +1,9 @@
 //! Files that are there: whose meeting it was, what was said, and one record of it in the CRM that grows as files come and
 //! never shrinks.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -23,13 +23,10 @@ use shared::nylas::event::{Event, People, When};
 use crate::action_items::{action_items, people_in};
 use crate::fetch::Download;
 use crate::gather::{Answer, Files, Gathered, Text};
-use crate::known::{Archived, Known, Piece};
+use crate::known::{Announced, Archived, Known, Piece};
 use crate::meeting::{Found, Sought};
 use crate::process::{Batch, KeepMedia as _, News, NotetakerMedia, Ports, ReadMeetings as _};
-use crate::words::{read, summary, transcript};
-
-/// How long Nylas keeps files that were given no time of their own (Nylas, retention policies).
-const KEPT_BY_NYLAS: SignedDuration = SignedDuration::from_hours(14 * 24);
+use crate::words::{has_too_many_parts, has_words, read, summary, transcript};
 
 /// How long a write to the CRM may last: less than it is announced for.
 const LONGEST_WRITE: Duration = Duration::from_secs(45);
@@ -40,17 +37,39 @@ const LONGEST_TEXTS: Duration = Duration::from_mins(1);
 /// What is kept of the invocation's time for what follows a recording.
 const AFTER_A_RECORDING: Duration = Duration::from_secs(20);
 
+/// How long a recording waits for those before it. Then its message goes back, so that news of others gets its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Nothing is begun to be fetched with less time than this left.
+const FOR_TEXTS: Duration = Duration::from_secs(10);
+
 /// A recording is not begun with less time than this left.
 const FOR_A_RECORDING: Duration = Duration::from_mins(1);
 
-/// Who the CRM knows of a meeting, and how it was found.
+/// A meeting with somebody whom the CRM knows, and how it was found.
 struct Meeting {
     found: Found,
     matched: Matched,
 }
 
+/// Whether what was said in a meeting is brought to the CRM.
+enum Judged {
+    Bring(Box<Meeting>),
+    Decided(Decision),
+}
+
+/// What became of a record.
+enum Written {
+    /// It was written, and this is known since.
+    Wrote(Box<Known>),
+    /// The CRM had it as it is.
+    Same,
+    /// It would have taken the words of these files away.
+    Poorer(BTreeSet<Piece>),
+}
+
 /// What was said, as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 struct Said {
     summary: Option<String>,
     action_items: Vec<ActionItem>,
@@ -80,12 +99,13 @@ impl<P: Ports> Batch<'_, '_, P> {
             Sought::Found(found) => *found,
             Sought::Unknown(reason) => return Ok(Decision::held(format!("for review: {reason}"))),
         };
-        let decision = match rules.matched(found, lookup, work.deadline).await? {
-            Ok(meeting) => return rules.bring(lookup.crm(), &meeting, news, known, work).await,
-            Err(decision) => decision,
-        };
-        rules.deal_with(&id).await?;
-        Ok(decision)
+        match rules.judge(found, lookup, work.deadline).await? {
+            Judged::Bring(meeting) => rules.bring(lookup.crm(), &meeting, news, known, work).await,
+            Judged::Decided(decision) => {
+                rules.deal_with(&id).await?;
+                Ok(decision)
+            }
+        }
     }
 }
 
@@ -98,41 +118,32 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         let grant = known.grant.as_deref().and_then(GrantId::parse);
         let history = match self.ports.nylas.notetaker_history(grant.as_ref(), id, deadline).await {
             Ok(history) => history,
-            Err(error) if error.is_refused() || error.is_out_of_reach() => return Ok(known),
+            // Without it the meeting may still be found by where and when it was joined.
+            Err(error) if error.is_refused() || error.is_out_of_reach() || error.is_unreadable() => return Ok(known),
             Err(error) => return Err(error.into()),
         };
-        // The newest comes first, so that it is taken in last.
-        let snapshots: Vec<_> = history.into_iter().rev().map(|entry| entry.data).collect();
+        // As old news: what a notification said holds. The newest comes first.
         self.notetakers()
-            .change(id, |known| {
-                let told = known.clone();
-                for snapshot in &snapshots {
-                    known.take_in(snapshot);
-                }
-                // What a notification said holds.
-                known.grant = told.grant;
-                known.meeting_link = told.meeting_link.or(known.meeting_link.take());
-                known.join_time = told.join_time.or(known.join_time);
-            })
+            .change(id, |known| history.iter().for_each(|entry| known.take_in(&entry.data, Timestamp::MIN)))
             .await
     }
 
-    /// Who of a meeting's people the CRM knows, else the decision on it.
-    async fn matched(
+    /// Judges a meeting by who was invited.
+    async fn judge(
         &self,
         found: Found,
         lookup: &BatchLookup<'_, P::Crm>,
         deadline: Deadline,
-    ) -> Result<Result<Meeting, Decision>, Failure> {
-        if found.event.is_private() {
-            return Ok(Err(Decision::skipped("private")));
+    ) -> Result<Judged, Failure> {
+        if found.private {
+            return Ok(Judged::Decided(Decision::skipped("private")));
         }
         let people = People::in_event(&found.event);
         let outside = people.outside(&self.settings.company_domains);
         if outside.is_empty() {
             let reason =
                 if people.without_address == 0 { "internal meeting" } else { "nobody from outside has an address" };
-            return Ok(Err(Decision::skipped(reason)));
+            return Ok(Judged::Decided(Decision::skipped(reason)));
         }
         let asked = addresses_to_look_up(&outside);
         let known = lookup.find(&asked, deadline).await?;
@@ -140,13 +151,11 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             return Err(failure);
         }
         Ok(match match_contacts(&outside, people.organizer.as_ref(), &known) {
-            Ok(matched) => Ok(Meeting { found, matched }),
+            Ok(matched) => Judged::Bring(Box::new(Meeting { found, matched })),
             Err(NobodyKnown { unmatched }) => {
                 let unmatched = texts(&unmatched);
-                Err(Decision::held("no known contact")
-                    .with("unmatched", unmatched.clone())
-                    .with("found_by", found.by)
-                    .waiting_for(unmatched))
+                let held = Decision::held("no known contact").with("unmatched", unmatched.clone());
+                Judged::Decided(held.with("found_by", found.by).waiting_for(unmatched))
             }
         })
     }
@@ -161,7 +170,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let id = news.notetaker.id.as_str();
-        let retained_for = news.notetaker.retention_seconds().map(SignedDuration::from_secs);
+        let turn = in_turn(self.texts.acquire(), work.deadline.left(), work.deadline, FOR_TEXTS).await?;
         let mut files = Files {
             nylas: self.ports.nylas,
             fetcher: &self.ports.fetcher,
@@ -171,8 +180,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             renewed: false,
             deadline: Deadline::after(LONGEST_TEXTS.min(work.deadline.left())),
         };
-        let permit = in_time(self.texts.acquire(), work.deadline, Duration::ZERO).await?;
-        let gathered = match files.texts(&known.written).await? {
+        let mut gathered = match files.texts(&known.written).await? {
             Answer::Gathered(gathered) => gathered,
             Answer::NotYet => return Ok(Decision::held("Nylas has no files of it yet")),
             Answer::Gone => {
@@ -180,61 +188,78 @@ impl<P: Ports> NotetakerMedia<'_, P> {
                 return Ok(Decision::skipped("Nylas has deleted its files: their retention is over"));
             }
         };
-        let retained_until = match (files.media.retained_until, known.retained_until) {
-            (Some(told), _) => Some(told),
-            (None, Some(before)) => Some(before),
-            (None, None) => news.at.checked_add(retained_for.unwrap_or(KEPT_BY_NYLAS)).ok(),
-        };
-        let said = said(&gathered, &meeting.found.event);
-        let lost: Vec<&str> = known.written.difference(&said.pieces()).map(|piece| piece.name()).collect();
-        let mut decision = described(meeting, &gathered, &files).with("pieces", names(&said.pieces()));
-        if !lost.is_empty() {
-            self.deal_with(id).await?;
-            let became = known.became.clone().unwrap_or_default();
-            return Ok(Decision {
-                facts: decision.facts,
-                ..Decision::merged("the CRM has more than Nylas has now: it stays as it is", became)
-            }
-            .with("kept", lost));
-        }
-        let known = self.archive_texts(id, &known, &gathered).await?;
-        let is_kept_by_nylas = self.ports.archive.is_none();
-        if is_kept_by_nylas {
-            decision = decision.with("nylas_keeps_until", retained_until.map(|until| until.to_string()));
-        }
+        let said = said(&mut gathered, &meeting.found.event);
+        let pieces = said.pieces();
+        let mut decision = described(meeting, &gathered, &files).with("pieces", names(&pieces));
+        let mut known = self.archive_texts(id, &known, &gathered).await?;
+        let pending = gathered.pending.take();
         drop(gathered);
-        let mut notes = self.notes(id, meeting, said.clone(), &known, retained_until);
-        let written = self.write(crm, &notes, &said.pieces(), retained_until, work.deadline).await?;
-        drop(permit);
-        let mut did_write = written.is_some();
-        let mut known = written.unwrap_or(known);
+        if self.ports.archive.is_none() {
+            let until = known.retained_until.map(|until| until.to_string());
+            decision = decision.with("nylas_keeps_until", until);
+        }
+        let mut notes = self.notes(id, meeting, said, &known, files.media.recording.is_some());
+        let written = self.write(crm, &notes, &pieces, work.deadline).await?;
+        drop(turn);
+        let mut did_write = matches!(written, Written::Wrote(_));
+        let lacking = match written {
+            Written::Wrote(since) => {
+                known = *since;
+                BTreeSet::new()
+            }
+            Written::Same => BTreeSet::new(),
+            Written::Poorer(lacking) => lacking,
+        };
         match self.archive_recording(id, &known, &mut files, work).await? {
             Recording::Archived(archived) => {
+                let as_written = content_of(&notes);
                 known = self
                     .notetakers()
                     .change(id, |known| drop(known.archived.insert(Piece::Recording, archived.clone())))
                     .await?;
                 notes.recording_url = Some(archived.reference);
-                if let Some(again) = self.write(crm, &notes, &said.pieces(), retained_until, work.deadline).await? {
-                    did_write = true;
-                    known = again;
+                if lacking.is_empty() {
+                    if known.content != Some(as_written) {
+                        return Err(written_meanwhile());
+                    }
+                    match self.write(crm, &notes, &pieces, work.deadline).await? {
+                        Written::Wrote(since) => (did_write, known) = (true, *since),
+                        Written::Same => {}
+                        Written::Poorer(_) => return Err(written_meanwhile()),
+                    }
                 }
             }
             Recording::Unreadable(why) => decision = decision.with("recording", why),
             Recording::AsBefore => {}
         }
-        let known = self.deal_with(id).await.unwrap_or(known);
+        if let Some(failure) = pending {
+            return Err(failure);
+        }
         if !known.archived.is_empty() {
             let archived: BTreeSet<Piece> = known.archived.keys().copied().collect();
             decision = decision.with("archived", names(&archived));
         }
-        let became = known.became.unwrap_or_default();
-        let decided = if did_write {
-            Decision::logged("known contact", became)
+        let became = known.became.clone().unwrap_or_default();
+        let decided = if lacking.is_empty() {
+            self.deal_with(id).await?;
+            if did_write {
+                Decision::logged("known contact", became)
+            } else {
+                Decision::merged("the CRM has it already", became)
+            }
         } else {
-            Decision::merged("the CRM has it already", became)
+            decision = decision.with("kept", names(&lacking));
+            if pieces.is_subset(&known.written) {
+                self.deal_with(id).await?;
+                Decision::merged("the CRM has more than Nylas has now: it stays as it is", became)
+            } else {
+                // Reconcile tries again, as long as Nylas keeps the files.
+                let reason = "what the CRM has of it cannot be had again, so that nothing new is written over it";
+                Decision::held(reason).with("new", names(&pieces.difference(&known.written).copied().collect()))
+            }
         };
-        Ok(Decision { facts: decision.facts, ..decided })
+        let facts = decision.facts.into_iter().chain(decided.facts.clone()).collect();
+        Ok(Decision { facts, ..decided })
     }
 
     /// Archives the texts, as they came, where that is on.
@@ -249,7 +274,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             let (extension, content_type) = form_of(text);
             let key = media_key(known.grant.as_deref(), id, &format!("{}.{extension}", piece.name()));
             let file = stream::iter([Ok(bytes::Bytes::copy_from_slice(&text.file))]);
-            let stored = archive.store(&key, content_type, file).await?;
+            let stored = archive.store(&key, content_type, file, LONGEST_TEXTS).await?;
             archived.insert(*piece, Archived { reference: stored.reference, bytes: stored.bytes, sha256 });
         }
         if archived.is_empty() {
@@ -268,15 +293,16 @@ impl<P: Ports> NotetakerMedia<'_, P> {
     ) -> Result<Recording, Failure> {
         let Some(archive) = self.ports.archive else { return Ok(Recording::AsBefore) };
         let Some(file) = &files.media.recording else { return Ok(Recording::AsBefore) };
+        let file_size = file.size;
         let standing = known.archived.get(&Piece::Recording);
-        if standing.is_some_and(|standing| file.size.is_none_or(|size| size == standing.bytes)) {
+        if standing.is_some_and(|standing| file_size.is_none_or(|size| size == standing.bytes)) {
             return Ok(Recording::AsBefore);
         }
-        let _permit = in_time(self.recordings.acquire(), work.deadline, FOR_A_RECORDING).await?;
+        let _turn = in_turn(self.recordings.acquire(), LONGEST_WAIT, work.deadline, FOR_A_RECORDING).await?;
         files.deadline = work.deadline;
         let download = match files.recording().await {
             Ok(Some(download)) => download,
-            Ok(None) => return Ok(Recording::Unreadable("it is gone".to_owned())),
+            Ok(None) => return Ok(Recording::Unreadable("Nylas has deleted it".to_owned())),
             Err(Failure::Permanent { what, .. }) => return Ok(Recording::Unreadable(what)),
             Err(failure) => return Err(failure),
         };
@@ -285,49 +311,38 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             "" => "application/octet-stream".to_owned(),
             content_type => content_type.to_owned(),
         };
+        let length = download.length.or(file_size);
         let pieces = Box::pin(download.pieces().map_err(Failure::from));
-        let left = work.deadline.earlier_by(AFTER_A_RECORDING).left();
-        let stored = tokio::time::timeout(left, archive.store(&key, &content_type, pieces)).await;
-        match stored {
-            Ok(Ok(stored)) => Ok(Recording::Archived(Archived {
+        let within = work.deadline.earlier_by(AFTER_A_RECORDING).left();
+        match archive.store(&key, &content_type, pieces, within).await {
+            Ok(stored) if length.is_some_and(|length| length != stored.bytes) => {
+                let what = format!("the recording ended after {} bytes; it is tried again", stored.bytes);
+                Err(Failure::transient("media.unavailable", what))
+            }
+            Ok(stored) => Ok(Recording::Archived(Archived {
                 reference: stored.reference,
                 bytes: stored.bytes,
                 sha256: stored.sha256,
             })),
-            Ok(Err(Failure::Permanent { what, .. })) => Ok(Recording::Unreadable(what)),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::transient(
-                "media.slow",
-                "the recording did not pass into the archive within one invocation; it is tried again from its beginning",
-            )),
+            Err(Failure::Permanent { what, .. }) => Ok(Recording::Unreadable(what)),
+            Err(failure) => Err(failure),
         }
     }
 
     /// The record as it is to be written.
-    fn notes(
-        &self,
-        id: &str,
-        meeting: &Meeting,
-        said: Said,
-        known: &Known,
-        retained_until: Option<Timestamp>,
-    ) -> MeetingNotes {
+    fn notes(&self, id: &str, meeting: &Meeting, said: Said, known: &Known, is_recorded: bool) -> MeetingNotes {
         let title = meeting.found.event.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
         let reference = |piece| known.archived.get(&piece).map(|archived: &Archived| archived.reference.clone());
-        let summary = match (said.summary, retained_until) {
-            (Some(summary), Some(until)) if self.ports.archive.is_none() => {
-                let day = until.to_zoned(TimeZone::UTC).strftime("%-d %B %Y");
-                Some(format!(
-                    "{summary}\n\nThe recording and the transcript are kept by Nylas until {day}, and not archived."
-                ))
-            }
-            (summary, _) => summary,
+        let kept_by_nylas = match self.ports.archive {
+            Some(_) => None,
+            None => known.retained_until.and_then(|until| kept_by_nylas(until, is_recorded, said.transcript.is_some())),
         };
+        let summary = [said.summary, kept_by_nylas].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
         MeetingNotes {
             external_notetaker_id: id.to_owned(),
             external_event_id: meeting.found.external_event_id.clone(),
             subject: title.unwrap_or("Untitled meeting").to_owned(),
-            summary,
+            summary: Some(summary).filter(|summary| !summary.is_empty()),
             action_items: said.action_items,
             transcript: said.transcript,
             recording_url: reference(Piece::Recording),
@@ -338,20 +353,21 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         }
     }
 
-    /// Writes the record, unless the CRM has it as it is; answers what is known since, none if nothing was written.
+    /// Writes the record, unless the CRM has it as it is, or has more.
     async fn write(
         &self,
         crm: &P::Crm,
         notes: &MeetingNotes,
         pieces: &BTreeSet<Piece>,
-        retained_until: Option<Timestamp>,
         deadline: Deadline,
-    ) -> Result<Option<Known>, Failure> {
+    ) -> Result<Written, Failure> {
         let id = notes.external_notetaker_id.as_str();
         let notetakers = self.notetakers();
-        let content = sha256_hex(&[format!("{notes:?}").as_bytes()]);
-        if notetakers.announce(id, &content, pieces).await?.is_none() {
-            return Ok(None);
+        let content = content_of(notes);
+        match notetakers.announce(id, &content, pieces).await? {
+            Announced::Go => {}
+            Announced::Same => return Ok(Written::Same),
+            Announced::Poorer(lacking) => return Ok(Written::Poorer(lacking)),
         }
         let in_time = Deadline::after(LONGEST_WRITE.min(deadline.left()));
         match crm.upsert_meeting_notes(notes, in_time).await {
@@ -360,9 +376,10 @@ impl<P: Ports> NotetakerMedia<'_, P> {
                     known.writing_until = None;
                     known.content = Some(content.clone());
                     known.became = Some(became.clone());
-                    known.retained_until = retained_until;
+                    known.written.clone_from(pieces);
+                    known.attached = notes.external_event_id.is_some();
                 });
-                Ok(Some(known.await?))
+                Ok(Written::Wrote(Box::new(known.await?)))
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -394,45 +411,78 @@ enum Recording {
     AsBefore,
 }
 
-/// Waits for a turn, as long as there is time to use it.
-async fn in_time<T, E>(
+/// A digest of everything that a record says.
+fn content_of(notes: &MeetingNotes) -> String {
+    sha256_hex(&[format!("{notes:?}").as_bytes()])
+}
+
+/// What is in the way once somebody else wrote the record after its words and before its recording.
+fn written_meanwhile() -> Failure {
+    let what = "another worker wrote the record of this notetaker meanwhile".to_owned();
+    Failure::Untried { class: "notetaker.changed", what, retry_after: Duration::from_secs(1) }
+}
+
+/// Waits so long for a turn, if there is time enough left to use it.
+async fn in_turn<T, E>(
     turn: impl Future<Output = Result<T, E>>,
+    patience: Duration,
     deadline: Deadline,
     needed: Duration,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(deadline.earlier_by(needed).left(), turn).await {
-        Ok(Ok(turn)) => Ok(turn),
-        Ok(Err(_)) | Err(_) => Err(Failure::Untried {
-            class: "media.out_of_time",
-            what: "other recordings took the time of this invocation".to_owned(),
-            retry_after: Duration::from_secs(1),
-        }),
+    let patience = patience.min(deadline.earlier_by(needed).left());
+    if !patience.is_zero()
+        && let Ok(Ok(turn)) = tokio::time::timeout(patience, turn).await
+    {
+        return Ok(turn);
     }
-}
-
-/// What the files say.
-fn said(gathered: &Gathered, event: &Event) -> Said {
-    let file = |piece| gathered.texts.get(&piece).map(|text: &Text| read(&text.file));
-    Said {
-        summary: file(Piece::Summary).as_ref().and_then(summary),
-        action_items: file(Piece::ActionItems)
-            .map(|file| action_items(&file, &people_in(event), day_of(event)))
-            .unwrap_or_default(),
-        transcript: file(Piece::Transcript).as_ref().and_then(transcript),
-    }
-}
-
-/// The day of a meeting where it takes place.
-fn day_of(event: &Event) -> Option<Date> {
-    let in_zone = |at: &Timestamp, zone: Option<&str>| {
-        let zone = zone.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
-        at.to_zoned(zone).date()
-    };
-    Some(match event.when.as_ref()? {
-        When::Span { start, time_zone, .. } => in_zone(start, time_zone.as_deref()),
-        When::Point(at) => in_zone(at, None),
-        When::Day(day) | When::Days { first: day, .. } => *day,
+    Err(Failure::Untried {
+        class: "media.out_of_time",
+        what: "the files of other notetakers took the time of this invocation".to_owned(),
+        retry_after: Duration::from_secs(1),
     })
+}
+
+/// What a record without an archive says of its files; none if there are none.
+fn kept_by_nylas(until: Timestamp, is_recorded: bool, is_transcribed: bool) -> Option<String> {
+    let day = until.to_zoned(TimeZone::UTC).strftime("%-d %B %Y");
+    let files = match (is_recorded, is_transcribed) {
+        (true, true) => "The recording and the transcript are",
+        (true, false) => "The recording is",
+        (false, true) => "The transcript is",
+        (false, false) => return None,
+    };
+    Some(format!("{files} kept by Nylas until {day}, and not archived."))
+}
+
+/// What the files say. What has words that cannot be found, or is too large to look for them, is told as unreadable.
+fn said(gathered: &mut Gathered, event: &Event) -> Said {
+    let mut said = Said::default();
+    for (piece, text) in &gathered.texts {
+        if has_too_many_parts(&text.file) {
+            gathered.unreadable.insert(*piece, "it has too many parts".to_owned());
+            continue;
+        }
+        let file = read(&text.file);
+        match piece {
+            Piece::Summary => said.summary = summary(&file),
+            Piece::ActionItems => said.action_items = action_items(&file, &people_in(event), day_of(event)),
+            Piece::Transcript => said.transcript = transcript(&file),
+            Piece::Recording => {}
+        }
+        if !said.pieces().contains(piece) && has_words(&file) {
+            gathered.unreadable.insert(*piece, "it is in a form that is not known".to_owned());
+        }
+    }
+    said
+}
+
+/// The day of a meeting where it takes place; none if it is not known where that is.
+fn day_of(event: &Event) -> Option<Date> {
+    match event.when.as_ref()? {
+        When::Span { start, time_zone, .. } => Some(start.to_zoned(TimeZone::get(time_zone.as_deref()?).ok()?).date()),
+        When::Point(_) => None,
+        When::Day(day) | When::Days { first: day, .. } => Some(*day),
+    }
 }
 
 /// What the rules went by.

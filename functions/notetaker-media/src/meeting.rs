@@ -21,6 +21,9 @@ const PRIMARY: &str = "primary";
 /// How far from the time of joining an event of a series may begin and still be the one, in seconds.
 const NEAR: i64 = 12 * 60 * 60;
 
+/// How long the longest meetings last that are looked for by when somebody joined, in seconds.
+const LONGEST: i64 = 24 * 60 * 60;
+
 /// A meeting that was found.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -28,9 +31,15 @@ pub struct Found {
     pub event: Event,
     /// The key under which the CRM has it; none if the CRM does not.
     pub external_event_id: Option<String>,
+    /// True if anybody who is invited keeps it private.
+    pub private: bool,
     /// How it was found.
     pub by: &'static str,
 }
+
+/// Why a notetaker without an event has no meeting.
+const NOWHERE: &str = "no meeting is known that takes place there at that time";
+const TWO: &str = "two meetings take place there at that time";
 
 /// What came of looking.
 #[derive(Debug, Clone)]
@@ -70,10 +79,15 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
             if let Some(kept) = self.kept(grant, known).await?
                 && let Some(event) = self.of_any_copy(&kept, |_| true).await?
             {
+                let event = at_the_time_of(event, known.joined_at());
                 return Ok(Sought::Found(Box::new(found_as_kept(event, kept, "another's calendar"))));
             }
         }
-        match (self.by_place(known).await?, out_of_reach) {
+        let mut sought = self.by_place(known).await?;
+        if let (Sought::Unknown(NOWHERE), Some(grant), false) = (&sought, &grant, known.names_an_event()) {
+            sought = self.by_calendar(grant, known).await?;
+        }
+        match (sought, out_of_reach) {
             (Sought::Unknown(_), Some(failure)) => Err(failure),
             (Sought::Unknown(_), None) if known.names_an_event() => {
                 Ok(Sought::Unknown("its calendar event is nowhere to be found"))
@@ -141,29 +155,57 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
         let Some(joined) = known.joined_at() else {
             return Ok(Sought::Unknown("it has no event, and when it joined is not known"));
         };
-        let candidates = meetings_joined(self.links, link, joined).await?;
-        let mut certain: Option<(MeetingAt, KeptMeeting, Event)> = None;
-        for candidate in candidates {
-            if let Some((best, ..)) = &certain
-                && candidate.distance(joined) > best.distance(joined)
-            {
-                break;
-            }
+        let mut certain: Option<(KeptMeeting, Event)> = None;
+        for candidate in meetings_joined(self.links, link, joined).await? {
             let Some(kept) = kept_meeting(self.links, &candidate.identity).await? else { continue };
-            let is_there = |event: &Event| {
-                event.meeting_link().and_then(place_of) == place_of(link)
-                    && start_of(event).is_none_or(|start| start == candidate.start)
+            let is_it = |event: &Event| {
+                !event.is_cancelled()
+                    && event.meeting_link().and_then(place_of) == place_of(link)
+                    && (event.is_master() || start_of(event).is_none_or(|start| start == candidate.start))
             };
-            let Some(event) = self.of_any_copy(&kept, is_there).await? else { continue };
+            let Some(event) = self.of_any_copy(&kept, is_it).await? else { continue };
             if certain.is_some() {
-                return Ok(Sought::Unknown("two meetings take place there at that time"));
+                return Ok(Sought::Unknown(TWO));
             }
-            certain = Some((candidate, kept, event));
+            certain = Some((kept, at_the_time_of(event, Some(joined))));
         }
         Ok(match certain {
-            Some((_, kept, event)) => Sought::Found(Box::new(found_as_kept(event, kept, "where and when it joined"))),
-            None => Sought::Unknown("no meeting is known that takes place there at that time"),
+            Some((kept, event)) => Sought::Found(Box::new(found_as_kept(event, kept, "where and when it joined"))),
+            None => Sought::Unknown(NOWHERE),
         })
+    }
+
+    /// By where and when the notetaker joined, among what the calendars of its own account hold: a meeting that nobody in
+    /// the CRM was known for is not kept.
+    async fn by_calendar(&self, grant: &GrantId, known: &Known) -> Result<Sought, Failure> {
+        let (Some(place), Some(joined)) = (known.meeting_link.as_deref().and_then(place_of), known.joined_at()) else {
+            return Ok(Sought::Unknown(NOWHERE));
+        };
+        let span = (joined.as_second() - LONGEST, joined.as_second() + LONGEST);
+        let calendars = answered(self.nylas.calendars(grant, self.deadline).await)?.unwrap_or_default();
+        let mut certain: Option<Event> = None;
+        for calendar in calendars.iter().filter(|calendar| calendar.read_only != Some(true)) {
+            let listed = answered(self.nylas.events_between(grant, &calendar.id, span, self.deadline).await)?;
+            for event in listed.unwrap_or_default() {
+                let is_it = event.meeting_link().and_then(place_of).as_ref() == Some(&place)
+                    && !event.is_cancelled()
+                    && lasts_from(&event).is_some_and(|meeting| meeting.may_be_joined(joined));
+                let is_another = certain.as_ref().is_some_and(|certain| certain.id != event.id);
+                if is_it && is_another {
+                    return Ok(Sought::Unknown(TWO));
+                }
+                if is_it {
+                    certain = Some(event);
+                }
+            }
+        }
+        match certain {
+            Some(event) => {
+                let found = self.found(event, "its account's calendar", grant, known, None).await?;
+                Ok(Sought::Found(Box::new(found)))
+            }
+            None => Ok(Sought::Unknown(NOWHERE)),
+        }
     }
 
     /// The event of any copy of a meeting, as its calendar has it now.
@@ -171,7 +213,7 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
         for copy in &kept.copies {
             let Some(grant) = GrantId::parse(&copy.grant) else { continue };
             for calendar in copy.calendars.iter().map(String::as_str).chain([PRIMARY]) {
-                match self.nylas.event(&grant, calendar, &copy.event, self.deadline).await {
+                match self.nylas.event(&grant, calendar, copy.held_as(), self.deadline).await {
                     Ok(Some(event)) if is_it(&event) => return Ok(Some(event)),
                     // The event was moved, or the account cannot tell: another copy may.
                     Ok(Some(_)) => break,
@@ -198,6 +240,7 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
         known: &Known,
         kept: Option<KeptMeeting>,
     ) -> Result<Found, Failure> {
+        let event = at_the_time_of(event, known.joined_at());
         if let Some(kept) = kept {
             return Ok(found_as_kept(event, kept, by));
         }
@@ -207,19 +250,37 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
             let occurrence = format!("{}_{}", event.id, joined.strftime("%Y%m%dT%H%M%SZ"));
             identities.extend(identity_of_copy(self.links, grant.as_str(), &occurrence).await?);
         }
-        let mut external_event_id = None;
         for identity in identities {
             if let Some(kept) = kept_meeting(self.links, &identity).await? {
-                external_event_id = kept.external_event_id;
-                break;
+                return Ok(found_as_kept(event, kept, by));
             }
         }
-        Ok(Found { event, external_event_id, by })
+        Ok(Found { private: event.is_private(), event, external_event_id: None, by })
     }
 }
 
 fn found_as_kept(event: Event, kept: KeptMeeting, by: &'static str) -> Found {
-    Found { event, external_event_id: kept.external_event_id, by }
+    let private = kept.private || event.is_private();
+    Found { event, external_event_id: kept.external_event_id, private, by }
+}
+
+/// A series stands for the occurrence that was attended: what it says of time is its first.
+fn at_the_time_of(mut event: Event, joined: Option<Timestamp>) -> Event {
+    if let (true, Some(joined)) = (event.is_master(), joined) {
+        let time_zone = match event.when {
+            Some(When::Span { time_zone, .. }) => time_zone,
+            _ => None,
+        };
+        event.when = Some(When::Span { start: joined, end: joined, time_zone });
+    }
+    event
+}
+
+fn lasts_from(event: &Event) -> Option<MeetingAt> {
+    match event.when.as_ref()? {
+        When::Span { start, end, .. } => Some(MeetingAt { identity: String::new(), start: *start, end: *end }),
+        When::Point(_) | When::Day(_) | When::Days { .. } => None,
+    }
 }
 
 fn is_out_of_reach(failure: &Failure) -> bool {

@@ -2,9 +2,10 @@
 //! outside.
 
 use futures_util::Stream;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use bytes::Bytes;
@@ -24,12 +25,12 @@ use shared::domain::notification::{Envelope, GrantId};
 use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, SendToQueue, SetTimers, Work};
 use shared::nylas::event::{Calendar, Event};
 use shared::nylas::mailboxes::ListGrants;
-use shared::nylas::notetaker::{HistoryEntry, MediaAnswer, Notetaker, NotetakerFilter, NotetakerState};
+use shared::nylas::notetaker::{HistoryEntry, Media, MediaAnswer, Notetaker, NotetakerFilter, NotetakerState};
 use shared::nylas::{Nylas, NylasError, Page, object_in, told_at};
 use shared::worker::{Crm, StartError, Worker};
 
 use crate::fetch::Fetcher;
-use crate::known::{Known, Notetakers};
+use crate::known::{Known, Notetakers, Telling};
 use crate::meeting::{Seeker, Sought};
 use crate::public_address::UrlPolicy;
 use crate::timeline::{meeting_in_words, told_state};
@@ -37,9 +38,8 @@ use crate::timeline::{meeting_in_words, told_state};
 /// The job of a timer.
 pub(crate) const TIMER: &str = "notetaker.timer";
 
-/// What people are told once each, as it is remembered.
-pub(crate) const TOLD_ENTRY: &str = "entry";
-pub(crate) const TOLD_MEDIA: &str = "media";
+/// How long Nylas keeps files that were given no time of their own (Nylas, retention policies).
+const KEPT_BY_NYLAS: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// How many notetakers' texts, and how many recordings, come in at a time, so that memory is bounded whatever a batch
 /// holds.
@@ -63,6 +63,15 @@ pub trait ReadMeetings: ListGrants {
         grant: &GrantId,
         calendar: &str,
         ical_uid: &str,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Vec<Event>, NylasError>> + Send;
+
+    /// The events of a calendar within a span of Unix seconds, those of series one by one.
+    fn events_between(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        span: (i64, i64),
         deadline: Deadline,
     ) -> impl Future<Output = Result<Vec<Event>, NylasError>> + Send;
 
@@ -120,6 +129,16 @@ impl ReadMeetings for Nylas {
         self.events_by_uid(grant, calendar, ical_uid, deadline).await
     }
 
+    async fn events_between(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        span: (i64, i64),
+        deadline: Deadline,
+    ) -> Result<Vec<Event>, NylasError> {
+        self.events_between(grant, calendar, span, deadline).await
+    }
+
     async fn calendars(&self, grant: &GrantId, deadline: Deadline) -> Result<Vec<Calendar>, NylasError> {
         self.calendars(grant, deadline).await
     }
@@ -155,12 +174,13 @@ impl ReadMeetings for Nylas {
 
 /// Keeps files for longer than Nylas does.
 pub trait KeepMedia: Sync {
-    /// Stores a file as it comes, in the place of what lay there.
+    /// Stores a file as it comes, in the place of what lay there, within so much time.
     fn store(
         &self,
         key: &str,
         content_type: &str,
         file: impl Stream<Item = Result<Bytes, Failure>> + Send + Unpin,
+        within: Duration,
     ) -> impl Future<Output = Result<StoredFile, Failure>> + Send;
 }
 
@@ -170,8 +190,9 @@ impl KeepMedia for MediaArchive {
         key: &str,
         content_type: &str,
         file: impl Stream<Item = Result<Bytes, Failure>> + Send + Unpin,
+        within: Duration,
     ) -> Result<StoredFile, Failure> {
-        self.store(key, content_type, file).await
+        self.store(key, content_type, file, within).await
     }
 }
 
@@ -266,6 +287,12 @@ impl Further {
             Some(MediaArchive::new(&worker.sdk, environment.required("ARCHIVE_BUCKET")?))
         };
         let policy = environment.parsed("MEDIA_URL_POLICY", UrlPolicy::Public, UrlPolicy::parse)?;
+        if policy == UrlPolicy::Any {
+            tracing::warn!(
+                parameter = "MediaUrlPolicy",
+                "links to media are followed everywhere, inside as well: for the local engine alone"
+            );
+        }
         Ok(Self {
             timers: Schedules::new(
                 &worker.sdk,
@@ -337,17 +364,17 @@ impl<'a, P: Ports> NotetakerMedia<'a, P> {
         Seeker { links: self.ports.links, nylas: self.ports.nylas, deadline }.seek(known).await
     }
 
-    /// Tells people of a notetaker, once for each thing that may have to be told; answers by what they were told, none
-    /// if they were before.
+    /// Tells people of a notetaker, each thing once (twice if it cannot be remembered that they were); answers by what they
+    /// were told, none if they were before.
     pub(crate) async fn tell_once(
         &self,
         id: &str,
-        what: &str,
+        what: Telling,
         known: &Known,
         words: impl FnOnce(&str) -> String + Send,
         work: &Work,
     ) -> Result<Option<String>, Failure> {
-        if known.told.contains(what) {
+        if known.told.contains(&what) {
             return Ok(None);
         }
         // Better told without a title than not told.
@@ -363,7 +390,7 @@ impl<'a, P: Ports> NotetakerMedia<'a, P> {
         let told = tell(self.ports.alerts, &text, work, self.ports.clock.now()).await?;
         self.notetakers()
             .change(id, |known| {
-                known.told.insert(what.to_owned());
+                known.told.insert(what);
             })
             .await?;
         Ok(Some(told))
@@ -379,6 +406,9 @@ pub struct Batch<'r, 'a, P: Ports> {
 /// `{"type":"notetaker.timer", …}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TimerJob {
+    /// Tells one timer from another, for the queue too: two of one notetaker may be due within five minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     #[serde(rename = "type")]
     pub(crate) job: String,
     /// What it is for: `lobby`.
@@ -413,6 +443,12 @@ impl<P: Ports> Processor for Batch<'_, '_, P> {
     }
 }
 
+/// Until when Nylas keeps the files of a notetaker that are told of for the first time.
+fn kept_until(notetaker: &Notetaker, told_at: Timestamp) -> Option<Timestamp> {
+    let kept_for = notetaker.retention_seconds().map_or(KEPT_BY_NYLAS, SignedDuration::from_secs);
+    told_at.checked_add(kept_for).ok()
+}
+
 /// News of a notetaker, as a notification brought it.
 pub(crate) struct News {
     pub(crate) notetaker: Notetaker,
@@ -429,20 +465,32 @@ impl<P: Ports> Batch<'_, '_, P> {
         notetaker.grant_id = envelope.grant.as_ref().map(|grant| grant.as_str().to_owned());
         let at = told_at(work);
         let kind = envelope.trigger.base();
+        let holds_files = notetaker.media.as_ref().is_some_and(Media::holds_files);
         let state = match (told_state(&notetaker), kind) {
+            (_, "notetaker.deleted") => NotetakerState::Other("deleted".to_owned()),
+            // Files that are there are there, whatever their state is called.
+            (None | Some(NotetakerState::Other(_)), "notetaker.media") if holds_files => NotetakerState::MediaAvailable,
             (Some(state), _) => state,
-            (None, "notetaker.deleted") => NotetakerState::Other("deleted".to_owned()),
-            // Files are told of once they are there.
-            (None, "notetaker.media") if notetaker.media.is_some() => NotetakerState::MediaAvailable,
-            (None, _) => NotetakerState::Other("unknown".to_owned()),
+            (None, _) => NotetakerState::Other("none".to_owned()),
         };
+        // What else is told of a notetaker says nothing of where it is.
+        let happened = matches!(kind, "notetaker.meeting_state" | "notetaker.media" | "notetaker.deleted");
         let why = notetaker.meeting_state.clone();
+        let retained_until = (state == NotetakerState::MediaAvailable).then(|| kept_until(&notetaker, at)).flatten();
         let known = self
             .rules
             .notetakers()
             .change(&notetaker.id, |known| {
-                known.take_in(&notetaker);
-                known.timeline.take_in(&state, why.as_deref(), at);
+                known.take_in(&notetaker, at);
+                if happened {
+                    known.timeline.take_in(&state, why.as_deref(), at);
+                }
+                known.retained_until = notetaker
+                    .media
+                    .as_ref()
+                    .and_then(|media| media.retained_until)
+                    .or(known.retained_until)
+                    .or(retained_until);
             })
             .await?;
         let news = News { notetaker, state, at };

@@ -4,7 +4,7 @@
 
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use shared::crm::BatchLookup;
 use shared::domain::decision::{Decision, WAITING_DAYS};
@@ -15,11 +15,13 @@ use shared::engine::job::send;
 use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
 use shared::engine::{OwnMessage, WaitingPlace, Work};
+use shared::meetings::{identity_of_copy, kept_meeting};
 use shared::nylas::notetaker::{Notetaker, NotetakerFilter, NotetakerState};
 use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, fan_out, look_again};
 
 use crate::FUNCTION;
-use crate::process::{NotetakerMedia, Ports, ReadMeetings as _, TOLD_ENTRY};
+use crate::known::{Known, Piece, Telling};
+use crate::process::{NotetakerMedia, Ports, ReadMeetings as _};
 
 /// Stands for the account of notetakers that no account has sent.
 pub(crate) const STANDALONE: &str = "none";
@@ -88,19 +90,22 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         };
         let (mut listed, mut missed) = (0, 0);
         for notetaker in notetakers {
-            let Some(news) = news_of(&notetaker) else { continue };
-            listed += 1;
+            let (Some(news), Some(state)) = (news_of(&notetaker), notetaker.state()) else { continue };
             let known = self.notetakers().known(&notetaker.id).await?;
+            let was_told = known.timeline.tells_of(&state);
+            listed += 1;
             let is_known = match news {
-                Missed::Files => known.dealt_with,
+                Missed::Files => {
+                    known.dealt_with && !self.lacks_some(&notetaker, &known) && !self.can_be_attached(&known).await?
+                }
                 // Of a failure before anything was looked through nobody needs to be told any more.
                 Missed::FailedEntry => {
                     let is_recent = notetaker.join_time.is_some_and(|joined| joined.as_second() >= span.from);
-                    known.told.contains(TOLD_ENTRY) || mark.is_none() || !is_recent
+                    known.told.contains(&Telling::Entry) || mark.is_none() || !is_recent
                 }
             };
             if !is_known {
-                missed += 1;
+                missed += u64::from(!was_told);
                 send(ports.queue, &as_if_notified(of_account, &notetaker, news, job.run())).await?;
             }
         }
@@ -128,6 +133,35 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             .with("listed", listed)
             .with("missed", missed)
             .with("problem", problem))
+    }
+
+    /// True if the record of a notetaker lacks files that it was told to make.
+    fn lacks_some(&self, notetaker: &Notetaker, known: &Known) -> bool {
+        let makes = |setting: &str| {
+            let settings = notetaker.meeting_settings.as_ref();
+            settings.and_then(|settings| settings.get(setting)).and_then(Value::as_bool) == Some(true)
+        };
+        let texts = [
+            (Piece::Summary, makes("summary")),
+            (Piece::ActionItems, makes("action_items")),
+            (Piece::Transcript, makes("transcription")),
+        ];
+        let lacks_a_text = texts.into_iter().any(|(piece, made)| made && !known.written.contains(&piece));
+        let is_recorded = makes("video_recording") || makes("audio_recording");
+        let lacks_the_recording =
+            self.ports.archive.is_some() && is_recorded && !known.archived.contains_key(&Piece::Recording);
+        known.became.is_some() && (lacks_a_text || lacks_the_recording)
+    }
+
+    /// True if a record belongs to a meeting that was mirrored since it was written.
+    async fn can_be_attached(&self, known: &Known) -> Result<bool, Failure> {
+        let is_loose = known.became.is_some() && !known.attached;
+        let (true, Some(grant), Some(event)) = (is_loose, &known.grant, &known.event.event_id) else {
+            return Ok(false);
+        };
+        let Some(identity) = identity_of_copy(self.ports.links, grant, event).await? else { return Ok(false) };
+        let kept = kept_meeting(self.ports.links, &identity).await?;
+        Ok(kept.is_some_and(|kept| kept.external_event_id.is_some()))
     }
 
     /// Looks the addresses of waiting decisions up again; notes with somebody known among them by now go into the queue.

@@ -52,10 +52,10 @@ impl Timeline {
         }
     }
 
-    /// What happened, in order.
+    /// True if it was told that it came to this state.
     #[must_use]
-    pub fn moments(&self) -> &[Moment] {
-        &self.0
+    pub fn tells_of(&self, state: &NotetakerState) -> bool {
+        self.0.iter().any(|moment| moment.state == state.as_str())
     }
 
     /// When it was first on its way into the meeting.
@@ -127,10 +127,12 @@ pub fn meeting_in_words(event: Option<&Event>, joined: Option<Timestamp>) -> Str
     format!("{title} on {}", start.strftime("%A, %-d %B %Y at %H:%M %Z"))
 }
 
-/// A text that cannot call people or be a link where Slack's markup is read (Slack's own rule for `&`, `<` and `>`).
+/// A text that cannot call people where Slack's markup is read (Slack's own rule for `&`, `<` and `>`), nor become a link
+/// by looking like one: something that shows nothing stands within it then.
 fn escaped(text: &str) -> String {
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace("://", ":\u{200b}//").replace("www.", "www\u{200b}.")
 }
 
 /// What people are told of a notetaker that nobody lets in.
@@ -174,8 +176,9 @@ pub fn failed_entry_alert(meeting: &str, reason: Option<&str>) -> String {
 #[must_use]
 pub fn media_error_alert(meeting: &str, notetaker: &str) -> String {
     format!(
-        "What the notetaker recorded of {meeting} could not be processed: no notes of it will reach the CRM. Write down what \
-         matters by hand, and ask Nylas about the notetaker {notetaker}."
+        "What the notetaker recorded of {meeting} could not be processed: no more notes of it will reach the CRM than are \
+         there. Write down what matters by hand, and ask Nylas about the notetaker {}.",
+        escaped(notetaker)
     )
 }
 
@@ -227,8 +230,8 @@ mod tests {
         for second in 0..1000 {
             long.take_in(&NotetakerState::Other("word".repeat(100)), Some(&"why".repeat(100)), at(second));
         }
-        assert_eq!(long.moments().len(), MOST_MOMENTS);
-        assert!(long.moments().iter().all(|moment| moment.state.chars().count() <= 80));
+        assert_eq!(long.0.len(), MOST_MOMENTS);
+        assert!(long.0.iter().all(|moment| moment.state.chars().count() <= 80));
     }
 
     #[test]
@@ -236,10 +239,10 @@ mod tests {
         let event = |fields: serde_json::Value| -> Event { serde_json::from_value(fields).expect("an event") };
         let span =
             json!({"start_time": 1_772_359_200, "end_time": 1_772_361_000, "start_timezone": "America/New_York"});
-        let pilot = event(json!({"id": "e", "title": "Pilot <!channel> & plans", "when": span}));
+        let pilot = event(json!({"id": "e", "title": "Pilot <!channel> & plans https://evil.example", "when": span}));
         assert_eq!(
             meeting_in_words(Some(&pilot), None),
-            "“Pilot &lt;!channel&gt; &amp; plans” on Sunday, 1 March 2026 at 05:00 EST"
+            "“Pilot &lt;!channel&gt; &amp; plans https:\u{200b}//evil.example” on Sunday, 1 March 2026 at 05:00 EST"
         );
         let unnamed = event(json!({"id": "e", "when": {"time": 1_772_359_200}}));
         assert_eq!(meeting_in_words(Some(&unnamed), None), "a meeting on Sunday, 1 March 2026 at 10:00 UTC");

@@ -12,6 +12,12 @@ pub const MOST_SUMMARY_BYTES: u64 = 1024 * 1024;
 /// The longest transcript that is read, in bytes: some twenty hours of talk.
 pub const MOST_TRANSCRIPT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The most parts of a file, counted by what begins and separates them; read, each may take some hundred bytes.
+const MOST_PARTS: usize = 150_000;
+
+/// What an object tells of the file and not of what was said.
+const ABOUT_THE_FILE: [&str; 7] = ["object", "type", "id", "language", "status", "meeting_id", "title"];
+
 /// How deep a text may lie in an object.
 const MOST_DEPTH: usize = 4;
 
@@ -31,9 +37,10 @@ pub fn transcript(file: &Value) -> Option<String> {
         Value::String(text) => text.trim().to_owned(),
         Value::Array(turns) => turns.iter().filter_map(turn).collect::<Vec<_>>().join("\n"),
         Value::Object(fields) => {
-            let inner =
-                ["transcript", "segments", "utterances", "text"].into_iter().find_map(|name| fields.get(name))?;
-            return if inner.is_object() { None } else { transcript(inner) };
+            // No file is nested so deeply that this would run out of stack: serde_json refuses it.
+            return ["transcript", "segments", "utterances", "text"]
+                .into_iter()
+                .find_map(|name| transcript(fields.get(name)?));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
     };
@@ -79,16 +86,43 @@ fn text_within(value: &Value, depth: usize) -> Option<String> {
         return None;
     }
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            let parts: Vec<String> = parts.iter().filter_map(|part| text_within(part, depth + 1)).collect();
-            (!parts.is_empty()).then(|| parts.join("\n"))
+        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        Value::Array(parts) => joined(parts.iter(), depth),
+        Value::Object(fields) => {
+            let named = ["summary", "text", "content"];
+            let sections = || fields.iter().filter(|(name, _)| !ABOUT_THE_FILE.contains(&name.as_str()));
+            named
+                .into_iter()
+                .find_map(|name| text_within(fields.get(name)?, depth + 1))
+                // Sections by their names: an overview, key points, what was decided.
+                .or_else(|| joined(sections().map(|(_, part)| part), depth))
         }
-        Value::Object(fields) => ["summary", "text", "content", "overview"]
-            .into_iter()
-            .find_map(|name| text_within(fields.get(name)?, depth + 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a Value>, depth: usize) -> Option<String> {
+    let parts: Vec<String> = parts.filter_map(|part| text_within(part, depth + 1)).collect();
+    (!parts.is_empty()).then(|| parts.join("\n"))
+}
+
+/// True if a file has words in it, whether or not they can be found.
+#[must_use]
+pub fn has_words(file: &Value) -> bool {
+    match file {
+        Value::String(text) => text.chars().any(char::is_alphanumeric),
+        Value::Array(parts) => parts.iter().any(has_words),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, part)| !ABOUT_THE_FILE.contains(&name.as_str()) && has_words(part))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// True if a file has so many parts that reading it would take the memory of many files.
+#[must_use]
+pub fn has_too_many_parts(file: &[u8]) -> bool {
+    file.iter().filter(|byte| matches!(byte, b'{' | b'[' | b',')).count() > MOST_PARTS
 }
 
 /// A text in one line.
@@ -134,6 +168,8 @@ mod tests {
             "\u{feff}We start.\nGood.\n".to_owned(),
             json!(["We start.", "Good."]).to_string(),
             json!([{"text": "We start."}, {"text": "Good."}]).to_string(),
+            json!({"transcript": null, "text": "We start.\nGood."}).to_string(),
+            json!({"transcript": {"segments": ["We start.", "Good."]}}).to_string(),
         ] {
             assert_eq!(transcript_of(file.as_bytes()).as_deref(), Some("We start.\nGood."), "{file}");
         }
@@ -144,7 +180,7 @@ mod tests {
         for file in ["", " \n", "null", "[]", "{}", "7", r#"{"transcript":[]}"#, r#"{"transcript":{"a":1}}"#] {
             assert_eq!(transcript_of(file.as_bytes()), None, "{file}");
         }
-        for file in ["", "null", "[]", "{}", r#"{"summary":""}"#, r#"{"summary":null}"#, r#"{"other":"x"}"#] {
+        for file in ["", "null", "[]", "{}", r#"{"summary":""}"#, r#"{"summary":null}"#, r#"{"object":"x"}"#] {
             assert_eq!(summary_of(file.as_bytes()), None, "{file}");
         }
     }
@@ -159,11 +195,28 @@ mod tests {
             json!({"text": "The pilot starts."}).to_string(),
             json!({"object": "summary", "summary": ["The pilot starts."]}).to_string(),
             json!({"summary": "<p>The <b>pilot</b> starts.</p>"}).to_string(),
+            json!({"summary": "", "text": "The pilot starts."}).to_string(),
+            json!({"object": "summary", "overview": "The pilot starts."}).to_string(),
         ] {
             assert_eq!(summary_of(file.as_bytes()).as_deref(), Some("The pilot starts."), "{file}");
         }
         let sections = json!({"summary": [{"text": "One."}, {"content": "Two."}]});
         assert_eq!(summary(&sections).as_deref(), Some("One.\nTwo."));
+        let named = json!({"summary": {"overview": "One.", "key_points": ["Two.", "Three."]}});
+        assert_eq!(summary(&named).as_deref().map(|text| text.lines().count()), Some(3));
+    }
+
+    #[test]
+    fn file_with_words_is_told_from_an_empty_one_and_one_of_countless_parts_from_both() {
+        for file in [json!({"said": {"by": [{"x": "Hello"}]}}), json!("Hello"), json!([[["Hello"]]])] {
+            assert!(has_words(&file), "{file}");
+        }
+        for file in [json!({"object": "transcript", "type": "raw"}), json!([]), json!(""), json!({"action_items": []})]
+        {
+            assert!(!has_words(&file), "{file}");
+        }
+        assert!(has_too_many_parts("{\"a\":1},".repeat(100_000).as_bytes()));
+        assert!(!has_too_many_parts("{\"speaker\":\"a\",\"text\":\"b, c\"},".repeat(12_000).as_bytes()));
     }
 
     #[test]

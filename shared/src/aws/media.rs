@@ -6,7 +6,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -65,15 +65,17 @@ impl MediaArchive {
         &self.bucket
     }
 
-    /// Stores a file as it comes, in the place of what lay there.
+    /// Stores a file as it comes, in the place of what lay there, within so much time.
     ///
     /// # Errors
-    /// That of the file, if it breaks off; a transient one if the bucket does not take it. Nothing is stored then.
+    /// That of the file, if it breaks off; a transient one if the bucket does not take it, or not in time. Nothing is
+    /// stored then.
     pub async fn store(
         &self,
         key: &str,
         content_type: &str,
         file: impl Stream<Item = Result<Bytes, Failure>> + Send + Unpin,
+        within: Duration,
     ) -> Result<StoredFile, Failure> {
         let mut parts = Parts { file, left: BytesMut::new(), ended: false, bytes: 0, digest: Sha256::new() };
         let first = parts.next().await?.unwrap_or_default();
@@ -81,12 +83,12 @@ impl MediaArchive {
             self.put(key, content_type, first).await?;
         } else {
             let upload = self.begin(key, content_type).await?;
-            let stored = self.pass_on(key, &upload, first, &mut parts).await;
-            let completed = match stored {
-                Ok(completed) => self.complete(key, &upload, completed).await,
-                Err(failure) => Err(failure),
+            let passing = async {
+                let completed = self.pass_on(key, &upload, first, &mut parts).await?;
+                self.complete(key, &upload, completed).await
             };
-            if let Err(failure) = completed {
+            let passed = tokio::time::timeout(within, passing).await;
+            if let Err(failure) = passed.unwrap_or_else(|_| Err(too_slow(within))) {
                 // What is not removed now is removed by the bucket's rule for unfinished uploads.
                 let _ =
                     self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload).send().await;
@@ -108,6 +110,8 @@ impl MediaArchive {
 
     async fn begin(&self, key: &str, content_type: &str) -> Result<String, Failure> {
         let begun = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(content_type);
+        // S3 holds the parts against what the upload was begun with.
+        let begun = begun.checksum_algorithm(ChecksumAlgorithm::Crc32);
         let begun = begun.send().await.map_err(|error| self.unavailable(&error))?;
         begun.upload_id.ok_or_else(|| Failure::transient(UNAVAILABLE, "the archive bucket named no upload"))
     }
@@ -131,11 +135,13 @@ impl MediaArchive {
                 .key(key)
                 .upload_id(upload)
                 .part_number(number)
+                .checksum_algorithm(ChecksumAlgorithm::Crc32)
                 .body(ByteStream::from(content))
                 .send();
             let (stored, next) = futures_util::join!(storing, parts.next());
             let stored = stored.map_err(|error| self.unavailable(&error))?;
-            completed.push(CompletedPart::builder().part_number(number).set_e_tag(stored.e_tag).build());
+            let part_stored = CompletedPart::builder().part_number(number).set_e_tag(stored.e_tag);
+            completed.push(part_stored.set_checksum_crc32(stored.checksum_crc32).build());
             part = next?;
         }
         Ok(completed)
@@ -185,6 +191,15 @@ impl MediaArchive {
         let what = format!("the archive bucket {} did not take a file: {}", self.bucket, describe(error));
         Failure::transient(UNAVAILABLE, what)
     }
+}
+
+fn too_slow(within: Duration) -> Failure {
+    let what = format!(
+        "the recording did not pass into the archive within {} s; it is tried again from its beginning. If that never \
+         succeeds, give notetaker-media more memory, which brings more of the network",
+        within.as_secs()
+    );
+    Failure::transient("archive.slow", what)
 }
 
 /// A file cut into parts of one length but the last.

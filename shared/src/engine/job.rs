@@ -1,6 +1,6 @@
 //! Jobs of a function's own making, as messages for a queue.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,6 +46,9 @@ pub fn timer_name(kind: &str, about: &[&str], run: u64, version: i64) -> String 
     format!("{kind}-{}-{run}-{version}", digest.get(..32).unwrap_or_default())
 }
 
+/// What is due so soon goes into the queue at once: a schedule must not lie in the past when it is made.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(2);
+
 /// Sets a timer; what is due goes into the queue at once.
 ///
 /// # Errors
@@ -56,7 +59,7 @@ pub async fn arm(
     timer: &Timer,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    if timer.at <= now {
+    if timer.at.duration_since(now) <= AT_ONCE {
         return send(queue, &timer.message).await;
     }
     timers.set(timer).await.map_err(|error| Failure::transient("scheduler.unavailable", error.0))

@@ -49,6 +49,12 @@ impl NylasError {
         matches!(self, Self::GrantExpired(_) | Self::ScopeMissing(_))
     }
 
+    /// True if Nylas answered something else than what it documents.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Call(CallError::Unreadable { .. }))
+    }
+
     /// True if Nylas will never answer this very request.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -245,6 +251,20 @@ impl Nylas {
         Ok(self.page(grant, ("events", "list of events"), query, None, deadline).await?.items)
     }
 
+    /// The events of a calendar that lie within a span of Unix seconds, those of series one by one; as many as one page
+    /// holds.
+    pub async fn events_between(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        (start, end): (i64, i64),
+        deadline: Deadline,
+    ) -> Result<Vec<Event>, NylasError> {
+        let (start, end) = (start.to_string(), end.to_string());
+        let query = vec![("calendar_id", calendar), ("start", start.as_str()), ("end", end.as_str())];
+        Ok(self.page(grant, ("events", "list of events"), query, None, deadline).await?.items)
+    }
+
     /// One calendar; none if there is no such calendar.
     pub async fn calendar(
         &self,
@@ -307,7 +327,8 @@ impl Nylas {
         }
     }
 
-    /// What has happened to a notetaker, the newest first; nothing if there is no such notetaker.
+    /// What has happened to a notetaker, the newest first; nothing if there is no such notetaker. Entries that cannot be
+    /// read are left out.
     pub async fn notetaker_history(
         &self,
         grant: Option<&GrantId>,
@@ -317,14 +338,15 @@ impl Nylas {
         #[derive(Deserialize)]
         struct History {
             #[serde(default)]
-            events: Option<Vec<HistoryEntry>>,
+            events: Option<Vec<Value>>,
         }
         let mut path = notetakers_of(grant);
         path.extend([id, "history"]);
         let answer = self.0.request(Method::GET, &path, "history of the notetaker");
         let answer = answer.read::<Answer<History>>(deadline).await;
         let answer = found(self.of_grant_or_none(grant, answer, deadline).await)?;
-        Ok(answer.and_then(|answer| answer.data.events).unwrap_or_default())
+        let entries = answer.and_then(|answer| answer.data.events).unwrap_or_default();
+        Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
     }
 
     /// Sends a notetaker to a meeting, now or at a time in Unix seconds. Done twice, two come: Nylas does not tell

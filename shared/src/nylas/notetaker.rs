@@ -166,6 +166,14 @@ pub struct Media {
     pub errors: Option<Value>,
 }
 
+impl Media {
+    /// True if there is any file.
+    #[must_use]
+    pub fn holds_files(&self) -> bool {
+        [&self.summary, &self.action_items, &self.transcript, &self.recording].into_iter().any(Option::is_some)
+    }
+}
+
 /// One file. Its link opens it for an hour to anybody who has it, so it is kept as the secret it is.
 #[derive(Debug, Clone)]
 pub struct MediaFile {
@@ -213,9 +221,6 @@ pub enum MediaAnswer {
 /// A notetaker as it was at some time, from its history.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HistoryEntry {
-    /// When.
-    #[serde(default, deserialize_with = "super::time::optional")]
-    pub created_at: Option<Timestamp>,
     /// What had happened, for example `notetaker.meeting_state`.
     #[serde(default)]
     pub event_type: Option<String>,

@@ -97,6 +97,19 @@ impl ReadMeetings for FakeNylas {
         Ok(found.map(|(_, event)| serde_json::from_value(event.clone()).expect("an event")).collect())
     }
 
+    async fn events_between(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        _: (i64, i64),
+        _: Deadline,
+    ) -> Result<Vec<Event>, NylasError> {
+        let events = self.events.lock().expect("a lock");
+        let is_it = |(of, at, _): &(String, String, String)| of == grant.as_str() && at == calendar;
+        let found = events.iter().filter(|(key, _)| is_it(key));
+        Ok(found.map(|(_, event)| serde_json::from_value(event.clone()).expect("an event")).collect())
+    }
+
     async fn calendars(&self, _: &GrantId, _: Deadline) -> Result<Vec<Calendar>, NylasError> {
         let calendars = json!([{"id": "holidays", "read_only": true}, {"id": "home"}, {"id": "team"}]);
         Ok(serde_json::from_value(calendars).expect("calendars"))
@@ -165,6 +178,7 @@ impl KeepMedia for MemoryArchive {
         key: &str,
         _: &str,
         mut file: impl Stream<Item = Result<Bytes, Failure>> + Send + Unpin,
+        _: Duration,
     ) -> Result<StoredFile, Failure> {
         use futures_util::StreamExt as _;
         let mut bytes = Vec::new();
@@ -395,7 +409,7 @@ async fn new_links_are_asked_for_once_for_all_that_failed_and_what_was_read_is_n
 
 #[tokio::test]
 async fn words_that_the_crm_has_are_fetched_again_when_news_leaves_them_out_and_never_taken_away() {
-    let desk = Desk::new(false).await;
+    let desk = Desk::new(true).await;
     *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
     assert_eq!(desk.said(&available(&desk.links_to(&["transcript"]))).await, "logged: known contact");
     assert_eq!(desk.said(&available(&desk.links_to(&["summary"]))).await, "logged: known contact");
@@ -410,7 +424,7 @@ async fn words_that_the_crm_has_are_fetched_again_when_news_leaves_them_out_and_
     *desk.nylas.media.lock().expect("a lock") = json!("gone");
     let gone = desk.said(&available(&json!({}))).await;
     assert_eq!(gone, "skipped: Nylas has deleted its files: their retention is over");
-    assert_eq!(desk.written().len(), 2);
+    assert_eq!(desk.written().len(), 3, "words, words, and the recording");
 }
 
 #[tokio::test]
@@ -448,7 +462,7 @@ async fn nobody_writes_while_another_may_be_writing_and_a_write_that_was_cut_off
 
 #[tokio::test]
 async fn file_of_another_type_is_left_out_and_told_and_the_rest_is_written() {
-    let desk = Desk::new(false).await;
+    let desk = Desk::new(true).await;
     desk.answers("summary", ResponseTemplate::new(200).set_body_raw("<html>", "text/html"), 9).await;
     *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
     let decision = desk.receives(&available(&desk.links_to(&ALL))).await.expect("a decision");
@@ -457,14 +471,174 @@ async fn file_of_another_type_is_left_out_and_told_and_the_rest_is_written() {
 }
 
 #[tokio::test]
-async fn storage_that_is_down_is_tried_again_and_nothing_is_written_meanwhile() {
-    let desk = Desk::new(false).await;
+async fn file_that_cannot_be_had_now_is_tried_again_and_the_others_are_written_meanwhile() {
+    let desk = Desk::new(true).await;
     desk.answers("transcript", ResponseTemplate::new(503), 2).await;
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
+    let told = available(&desk.links_to(&ALL));
+    assert!(matches!(desk.receives(&told).await, Err(Failure::Transient { class: "media.unavailable", .. })));
+    let [words, with_recording] = desk.written().try_into().expect("two writes");
+    assert_eq!((words.summary.as_deref(), words.transcript), (Some("We start."), None));
+    assert!(with_recording.recording_url.is_some());
+    assert_eq!(desk.said(&told).await, "logged: known contact");
+    assert_eq!(desk.written()[2].transcript.as_deref(), Some("Hello."));
+}
+
+#[tokio::test]
+async fn storage_that_is_down_as_a_whole_is_tried_again() {
+    let desk = Desk::new(false).await;
+    for file in ALL {
+        desk.answers(file, ResponseTemplate::new(503), 2).await;
+    }
     *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
     let told = available(&desk.links_to(&ALL));
     assert!(matches!(desk.receives(&told).await, Err(Failure::Transient { class: "media.unavailable", .. })));
     assert_eq!(desk.written(), []);
     assert_eq!(desk.said(&told).await, "logged: known contact");
+}
+
+#[tokio::test]
+async fn storage_that_is_down_while_nylas_has_deleted_the_files_is_no_reason_to_give_them_up() {
+    let desk = Desk::new(true).await;
+    desk.answers("transcript", ResponseTemplate::new(503), 1).await;
+    *desk.nylas.media.lock().expect("a lock") = json!("gone");
+    let told = available(&desk.links_to(&["summary", "transcript"]));
+    assert!(matches!(desk.receives(&told).await, Err(Failure::Transient { .. })));
+    assert_eq!(desk.said(&told).await, "logged: known contact");
+    assert_eq!(desk.written().last().and_then(|notes| notes.transcript.clone()).as_deref(), Some("Hello."));
+}
+
+#[tokio::test]
+async fn words_in_a_form_that_is_not_known_are_told_as_unreadable_and_empty_files_are_not() {
+    let desk = Desk::new(true).await;
+    desk.answers(
+        "transcript",
+        ResponseTemplate::new(200).set_body_raw(r#"{"lines":{"1":["Hi"]}}"#, "application/json"),
+        9,
+    )
+    .await;
+    desk.answers(
+        "action_items",
+        ResponseTemplate::new(200).set_body_raw(r#"{"action_items":[]}"#, "application/json"),
+        9,
+    )
+    .await;
+    let decision = desk.receives(&available(&desk.links_to(&ALL))).await.expect("a decision");
+    assert_eq!(decision.facts["unreadable"], json!({"transcript": "it is in a form that is not known"}));
+    assert!(desk.archive.0.lock().expect("a lock").contains_key("media/g1/n1/transcript.json"), "kept as it came");
+}
+
+#[tokio::test]
+async fn new_words_beside_lost_ones_are_archived_and_held_and_nothing_is_taken_away() {
+    let desk = Desk::new(true).await;
+    desk.receives(&available(&desk.links_to(&["summary"]))).await.expect("a decision");
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&["transcript"]);
+    let decision = desk.receives(&available(&desk.links_to(&["transcript", "recording"]))).await.expect("a decision");
+    assert!(decision.to_string().starts_with("held: what the CRM has of it cannot be had again"), "{decision}");
+    assert_eq!((&decision.facts["kept"], &decision.facts["new"]), (&json!(["summary"]), &json!(["transcript"])));
+    assert_eq!(desk.written().len(), 1);
+    let archived = desk.archive.0.lock().expect("a lock").clone();
+    assert!(archived.contains_key("media/g1/n1/transcript.json") && archived.contains_key("media/g1/n1/recording.mp4"));
+    // They can be had again.
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
+    assert_eq!(desk.said(&available(&json!({}))).await, "logged: known contact");
+    assert!(desk.written().last().is_some_and(|notes| notes.summary.is_some() && notes.transcript.is_some()));
+}
+
+#[tokio::test]
+async fn record_that_the_crm_refused_counts_as_nothing_that_it_has() {
+    let desk = Desk::new(true).await;
+    let refused = CallError::Rejected { api: "the CRM", what: "record", status: 413, text: String::new() };
+    desk.crm.fails.lock().expect("a lock").push(refused);
+    assert!(desk.receives(&available(&desk.links_to(&ALL))).await.is_err());
+    assert_eq!(desk.known().await.written.len(), 0);
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&["summary"]);
+    assert_eq!(desk.said(&available(&desk.links_to(&["summary"]))).await, "logged: known contact");
+}
+
+#[tokio::test]
+async fn meeting_that_anybody_keeps_private_makes_no_record() {
+    let desk = Desk::new(true).await;
+    desk.keeps("g1", "primary", "e1").await;
+    let key = meeting_key("identity");
+    let standing = desk.links.get(&key).await.expect("a store").expect("a link");
+    let mut link = standing.link;
+    let known = link.facts["copies"]["known"].as_array_mut().expect("copies");
+    known.push(json!({"grant": "g2", "event": "e2", "calendars": [], "state": "live", "private": true}));
+    desk.links.put(&link, Some(standing.revision), Timestamp::UNIX_EPOCH).await.expect("stored");
+    assert_eq!(desk.said(&available(&desk.links_to(&ALL))).await, "skipped: private");
+    assert_eq!(desk.storage.received_requests().await.expect("requests").len(), 0);
+}
+
+#[tokio::test]
+async fn notetaker_that_was_invited_by_hand_finds_its_meeting_in_its_own_calendars_and_waits_for_a_contact() {
+    let desk = Desk::new(true).await;
+    let people = json!([{"email": "ines@northwind.example"}, {"email": "kim@unheard-of.example"}]);
+    let at = json!({"start_time": NOW - 3600, "end_time": NOW - 1800});
+    let link = json!({"details": {"url": "https://meet.example/x"}});
+    desk.holds("g1", "team", json!({"id": "e2", "participants": people, "when": at, "conferencing": link}));
+    let mut told = available(&desk.links_to(&ALL));
+    told["data"]["object"].as_object_mut().expect("an object").remove("event");
+    let decision = desk.receives(&told).await.expect("a decision");
+    assert_eq!(
+        (decision.to_string().as_str(), &decision.facts["found_by"]),
+        ("held: no known contact", &json!("its account's calendar"))
+    );
+    assert_eq!(decision.waits_for, ["kim@unheard-of.example"]);
+    desk.holds("g1", "home", json!({"id": "e3", "when": at, "conferencing": link}));
+    assert_eq!(desk.said(&told).await, "held: for review: two meetings take place there at that time");
+}
+
+#[tokio::test]
+async fn due_date_in_a_series_is_counted_from_the_meeting_that_was_attended() {
+    let desk = Desk::new(true).await;
+    let first = json!({"start_time": NOW - 700 * 86_400, "end_time": NOW - 700 * 86_400 + 1800, "start_timezone": "Europe/Stockholm"});
+    desk.holds("g1", "primary", json!({"when": first, "recurrence": ["RRULE:FREQ=WEEKLY"]}));
+    desk.answers(
+        "action_items",
+        ResponseTemplate::new(200).set_body_raw(r#"["Send it by Friday"]"#, "application/json"),
+        9,
+    )
+    .await;
+    desk.receives(&available(&desk.links_to(&ALL))).await.expect("a decision");
+    assert_eq!(desk.written()[0].action_items[0].due.map(|day| day.to_string()).as_deref(), Some("2026-03-06"));
+}
+
+#[tokio::test]
+async fn files_in_a_state_that_is_not_known_are_brought_all_the_same() {
+    let desk = Desk::new(true).await;
+    let mut told = available(&desk.links_to(&ALL));
+    told["data"]["object"]["state"] = "ready_to_go".into();
+    assert_eq!(desk.said(&told).await, "logged: known contact");
+}
+
+#[tokio::test]
+async fn change_of_its_event_does_not_end_the_wait_before_the_door() {
+    let desk = Desk::new(true).await;
+    let waiting = news("notetaker.meeting_state", json!({"state": "connecting", "meeting_state": "waiting_for_entry"}));
+    desk.receives(&waiting).await.expect("a decision");
+    let mut updated = news("notetaker.updated", json!({"state": "scheduled"}));
+    updated["time"] = (NOW + 60).into();
+    desk.receives(&updated).await.expect("a decision");
+    *desk.now.lock().expect("a lock") = NOW + 300;
+    let job = json!({"type": "notetaker.timer", "kind": "lobby", "notetaker_id": "n1", "grant_id": "g1"});
+    assert_eq!(desk.said(&job).await, "done: nobody lets it in: told");
+}
+
+#[tokio::test]
+async fn file_that_is_missing_from_a_record_is_looked_for_in_the_night() {
+    let desk = Desk::new(true).await;
+    desk.receives(&available(&desk.links_to(&["summary"]))).await.expect("a decision");
+    let settings = json!({"summary": true, "transcription": true});
+    let listed = json!({"id": "n1", "state": "media_available", "join_time": NOW - 3600, "meeting_settings": settings});
+    *desk.nylas.listed.lock().expect("a lock") = vec![listed];
+    let decision =
+        desk.receives(&json!({"type": "reconcile", "grant_id": "g1", "run": "r1"})).await.expect("a decision");
+    assert_eq!(decision.facts["missed"], json!(0), "Nylas told of it");
+    let again: Value = serde_json::from_str(&desk.queue.sent()[0].body).expect("JSON");
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
+    assert_eq!(desk.said(&again).await, "logged: known contact");
+    assert_eq!(desk.written().last().and_then(|notes| notes.transcript.clone()).as_deref(), Some("Hello."));
 }
 
 #[tokio::test]
@@ -539,7 +713,11 @@ async fn timer_is_set_for_five_minutes_after_the_waiting_began_and_tells_only_of
     let timers = desk.timers.0.lock().expect("a lock").clone();
     assert_eq!(timers[0].at.as_second(), NOW + 300);
     let job: Value = serde_json::from_str(&timers[0].message.body).expect("JSON");
-    assert_eq!(job, json!({"type": "notetaker.timer", "kind": "lobby", "notetaker_id": "n1", "grant_id": "g1"}));
+    let id = format!("timer:{}", timers[0].name);
+    assert_eq!(
+        job,
+        json!({"type": "notetaker.timer", "kind": "lobby", "notetaker_id": "n1", "grant_id": "g1", "id": id})
+    );
     assert_eq!(desk.said(&job).await, "done: it waits no longer", "it came too soon");
     *desk.now.lock().expect("a lock") = NOW + 300;
     assert_eq!(desk.said(&job).await, "done: nobody lets it in: told");
@@ -577,6 +755,27 @@ async fn reconcile_finds_what_was_missed_leaves_what_is_known_and_moves_the_wate
     let next = desk.receives(&json!({"type": "reconcile", "grant_id": "g1", "run": "r2"})).await.expect("a decision");
     assert_eq!(next.facts["from"], json!(NOW - 3600), "an hour before the watermark");
     assert_eq!(next.facts["missed"], json!(1));
+}
+
+#[tokio::test]
+async fn record_that_was_written_before_its_meeting_is_attached_to_it_in_the_night() {
+    let desk = Desk::new(false).await;
+    desk.receives(&available(&desk.links_to(&ALL))).await.expect("a decision");
+    let listed = json!({"id": "n1", "state": "media_available", "join_time": NOW - 3600});
+    *desk.nylas.listed.lock().expect("a lock") = vec![listed];
+    *desk.nylas.media.lock().expect("a lock") = desk.links_to(&ALL);
+    let night = async |run: &str| {
+        let job = json!({"type": "reconcile", "grant_id": "g1", "run": run});
+        let before = desk.queue.sent().len();
+        desk.receives(&job).await.expect("a decision");
+        let first: Value = serde_json::from_str(&desk.queue.sent()[before].body).expect("JSON");
+        if first["type"] == "notetaker.media" { Some(desk.said(&first).await) } else { None }
+    };
+    assert_eq!(night("r1").await, None);
+    desk.keeps("g1", "primary", "e1").await;
+    assert_eq!(night("r2").await.as_deref(), Some("logged: known contact"));
+    assert_eq!(desk.written()[1].external_event_id.as_deref(), Some("e1"));
+    assert_eq!(night("r3").await, None);
 }
 
 #[tokio::test]
