@@ -57,7 +57,7 @@ backfill: ## Bring an account's events to the CRM: GRANT=<grant> [CALENDAR=<id>]
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") backfill --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
 	  $(if $(DAYS),--days "$(DAYS)") $(if $(START),--start "$(START)") $(if $(END),--end "$(END)") $(if $(RUN),--run "$(RUN)")
 
-reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|calendars] [FROM=] [TO=] [RUN=] [STACK=<stack in AWS>]
+reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|calendars|notes] [FROM=] [TO=] [RUN=] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
 	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")

@@ -319,7 +319,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
     let template = Template::read();
     let operator = "OperatorFunction";
     assert_eq!(template.properties(operator)["Timeout"], 300);
-    for queue in ["EmailActivityQueue.Arn", "CalendarSyncQueue.Arn"] {
+    for queue in ["EmailActivityQueue.Arn", "CalendarSyncQueue.Arn", "NotetakerMediaQueue.Arn"] {
         assert!(template.may(operator, "sqs:SendMessage", queue), "{queue}");
     }
     let statements = template.statements_of(operator);

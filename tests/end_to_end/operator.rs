@@ -52,7 +52,7 @@ fn reconciling_by_hand_brings_what_was_missed_of_one_account_and_says_how_much()
         let answer = followed(world, &json!({"command": "reconcile", "grant_id": "by-hand-missed"})).await;
         let functions: Vec<&Value> =
             answer["rows"].as_array().expect("rows").iter().map(|row| &row["function"]).collect();
-        assert_eq!(functions, ["email-activity", "calendar-sync"], "{answer}");
+        assert_eq!(functions, ["email-activity", "calendar-sync", "notetaker-media"], "{answer}");
         let missed = answer["rows"][1]["counts"]["recovered"].as_u64();
         assert!(missed.is_some_and(|missed| missed >= 1), "{answer}");
         eventually("what was missed is in the CRM", async || meetings(world, "by-hand-missed-1").len() == 1).await;

@@ -23,6 +23,9 @@ use crate::process::{CalendarSync, Ports, told_at};
 /// The function that handles mail, whose queue gets a job as well.
 const MAIL_FUNCTION: &str = "email-activity";
 
+/// The function that handles what notetakers bring.
+const NOTETAKER_FUNCTION: &str = "notetaker-media";
+
 /// What the link of an account says.
 const CONNECTED: &str = "connected";
 const EXPIRED: &str = "expired";
@@ -125,7 +128,7 @@ impl<P: Ports> CalendarSync<'_, P> {
 
     /// Begins to count from here for whoever has not looked an account through yet.
     async fn begin_watermarks(&self, grant: &GrantId, at: i64) -> Result<(), Failure> {
-        for function in [FUNCTION, MAIL_FUNCTION] {
+        for function in [FUNCTION, MAIL_FUNCTION, NOTETAKER_FUNCTION] {
             if watermark(self.ports.links, function, grant).await?.is_none() {
                 self.advance(function, grant, at).await?;
             }
@@ -144,7 +147,8 @@ impl<P: Ports> CalendarSync<'_, P> {
         let job = json!({ "type": "reconcile", "grant_id": grant.as_str(), "run": format!("returned.{at}") });
         let group = GroupId::of("reconcile", grant.as_str());
         send(self.ports.queue, &job_message(FUNCTION, group.clone(), &job)?).await?;
-        send(self.ports.mail_queue, &job_message(MAIL_FUNCTION, group, &job)?).await
+        send(self.ports.mail_queue, &job_message(MAIL_FUNCTION, group.clone(), &job)?).await?;
+        send(self.ports.notetaker_queue, &job_message(NOTETAKER_FUNCTION, group, &job)?).await
     }
 
     async fn remember(
@@ -171,7 +175,6 @@ impl<P: Ports> CalendarSync<'_, P> {
     }
 }
 
-/// News of the account itself wait behind an alert, so it is not tried for as long as other things are.
 fn became(link: &Link) -> &str {
     match &link.state {
         LinkState::Live { became } => became,

@@ -159,10 +159,18 @@ impl<L: Links, C: WriteMeetings, H: HeldCopies> Keeper<'_, L, C, H> {
             let did = match facts.copies.step() {
                 Step::Nothing => {
                     kept.became.clone_from(&facts.became);
-                    if self.put(&key, &facts, &read).await? {
-                        return Ok(kept);
+                    if !self.put(&key, &facts, &read).await? {
+                        continue;
                     }
-                    continue;
+                    // A meeting that was written before places were remembered.
+                    let winner = facts.copies.winner().map(|copy| &copy.key);
+                    let shown = at_hand.iter().find(|held| Some(&held.copy.key) == winner);
+                    if let (true, Some(meeting)) =
+                        (facts.became.is_some(), shown.and_then(|held| held.meeting.as_ref()))
+                    {
+                        self.remember_place(&key, meeting).await?;
+                    }
+                    return Ok(kept);
                 }
                 Step::Remove => self.remove(&key, facts, &read, deadline).await?,
                 Step::Write(winner) => {

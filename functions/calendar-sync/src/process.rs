@@ -106,8 +106,8 @@ pub trait Ports: Sync {
     type Decisions: Decisions + Leases;
     /// The function's own queue.
     type Queue: SendToQueue;
-    /// The queue of email-activity, for the mail of an account that is back.
-    type MailQueue: SendToQueue;
+    /// The queues of other functions, for what else was missed of an account that is back.
+    type JobQueue: SendToQueue;
     /// Who is told that an account has to be connected again.
     type Alerts: Alert;
 }
@@ -125,7 +125,9 @@ pub struct Provision<'a, P: Ports> {
     /// The function's own queue.
     pub queue: &'a P::Queue,
     /// The queue of email-activity.
-    pub mail_queue: &'a P::MailQueue,
+    pub mail_queue: &'a P::JobQueue,
+    /// The queue of notetaker-media.
+    pub notetaker_queue: &'a P::JobQueue,
     /// Who is told; none while alerts are off.
     pub alerts: Option<&'a P::Alerts>,
     /// The time of day.
@@ -152,7 +154,7 @@ impl Ports for Deployed {
     type Links = DynamoLinks;
     type Decisions = DynamoLeases;
     type Queue = WorkerQueue;
-    type MailQueue = JobQueue;
+    type JobQueue = JobQueue;
     type Alerts = AlertWebhook;
 }
 
@@ -166,6 +168,7 @@ pub struct CalendarSync<'a, P: Ports> {
 /// The clients that this function has beside a worker's, and what it is set to.
 pub struct Further {
     mail_queue: JobQueue,
+    notetaker_queue: JobQueue,
     alerts: Option<AlertWebhook>,
     scope: Scope,
 }
@@ -178,6 +181,7 @@ impl Further {
     pub fn from_environment(worker: &Worker, environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             mail_queue: JobQueue::new(&worker.sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
+            notetaker_queue: JobQueue::new(&worker.sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
             alerts: worker.alerts(environment),
             scope: environment.parsed("CALENDAR_SCOPE", Scope::Prospects, Scope::parse)?,
         })
@@ -195,6 +199,7 @@ impl<'a> CalendarSync<'a, Deployed> {
             decisions: &worker.engine.leases,
             queue: &worker.engine.queue,
             mail_queue: &further.mail_queue,
+            notetaker_queue: &further.notetaker_queue,
             alerts: further.alerts.as_ref(),
             clock: Clock::system(),
         };

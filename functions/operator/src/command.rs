@@ -83,6 +83,8 @@ pub enum Function {
     EmailActivity,
     /// It handles calendars.
     CalendarSync,
+    /// It handles what notetakers bring.
+    NotetakerMedia,
 }
 
 impl Function {
@@ -92,6 +94,7 @@ impl Function {
         match self {
             Self::EmailActivity => "email-activity",
             Self::CalendarSync => "calendar-sync",
+            Self::NotetakerMedia => "notetaker-media",
         }
     }
 }
@@ -282,6 +285,7 @@ struct ReconcileFields {
 enum What {
     Mail,
     Calendars,
+    Notes,
 }
 
 impl Request {
@@ -321,6 +325,7 @@ impl RunRequest {
         match (self.command, self.functions) {
             (Command::Reconcile, [Function::EmailActivity]) => event["what"] = "mail".into(),
             (Command::Reconcile, [Function::CalendarSync]) => event["what"] = "calendars".into(),
+            (Command::Reconcile, [Function::NotetakerMedia]) => event["what"] = "notes".into(),
             _ => {}
         }
         event
@@ -392,7 +397,8 @@ fn reconcile(fields: Map<String, Value>, now: i64) -> Result<RunRequest, BadComm
         functions: match fields.what {
             Some(What::Mail) => &[Function::EmailActivity],
             Some(What::Calendars) => &[Function::CalendarSync],
-            None => &[Function::EmailActivity, Function::CalendarSync],
+            Some(What::Notes) => &[Function::NotetakerMedia],
+            None => &[Function::EmailActivity, Function::CalendarSync, Function::NotetakerMedia],
         },
         order,
         wait: fields.wait_seconds.map(Duration::from_secs),
@@ -505,10 +511,10 @@ mod tests {
     }
 
     #[test]
-    fn reconcile_is_for_mail_and_calendars_of_all_accounts_unless_it_is_told_otherwise() {
+    fn reconcile_is_for_mail_calendars_and_notes_of_all_accounts_unless_it_is_told_otherwise() {
         let request = read(&json!({ "command": "reconcile" })).expect("a request");
         assert_eq!((request.grant, request.wait), (None, None));
-        assert_eq!(request.functions, [Function::EmailActivity, Function::CalendarSync]);
+        assert_eq!(request.functions, [Function::EmailActivity, Function::CalendarSync, Function::NotetakerMedia]);
         assert_eq!(request.order, Order::Start(Job::Reconcile { from: None, to: None }));
         let event = json!({
             "command": "reconcile", "grant_id": "g", "what": "mail", "from": "2026-02-01", "to": "2026-02-01",
@@ -518,8 +524,10 @@ mod tests {
         assert_eq!(request.functions, [Function::EmailActivity]);
         let day = Job::Reconcile { from: Some(1_769_904_000), to: Some(1_769_990_400) };
         assert_eq!(request.order, Order::Start(day));
-        let request = read(&json!({ "command": "reconcile", "what": "calendars" })).expect("a request");
-        assert_eq!(request.functions, [Function::CalendarSync]);
+        for (what, function) in [("calendars", Function::CalendarSync), ("notes", Function::NotetakerMedia)] {
+            let request = read(&json!({ "command": "reconcile", "what": what })).expect("a request");
+            assert_eq!(request.functions, [function]);
+        }
     }
 
     #[test]

@@ -161,10 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn reconciling_one_account_is_one_job_for_mail_and_one_for_calendars() {
+    fn reconciling_one_account_is_one_job_for_each_function() {
         let event = json!({ "command": "reconcile", "grant_id": "g", "from": 1_772_272_800, "to": 1_772_300_000 });
         let jobs = laid_out(&event, "support");
-        assert_eq!(jobs.iter().map(|job| job.0).collect::<Vec<_>>(), [Function::EmailActivity, Function::CalendarSync]);
+        let functions = [Function::EmailActivity, Function::CalendarSync, Function::NotetakerMedia];
+        assert_eq!(jobs.iter().map(|job| job.0).collect::<Vec<_>>(), functions);
         for (_, body, message) in &jobs {
             let job = json!({
                 "type": "reconcile", "grant_id": "g", "run": "r1", "from": 1_772_272_800, "to": 1_772_300_000,
@@ -179,8 +180,8 @@ mod tests {
     #[test]
     fn reconciling_the_mail_of_all_accounts_names_those_to_leave_out_even_if_there_are_none() {
         for support_grants in ["support-1,support-2", ""] {
-            let [mail, calendars] =
-                laid_out(&json!({ "command": "reconcile" }), support_grants).try_into().expect("two messages");
+            let [mail, calendars, _notes] =
+                laid_out(&json!({ "command": "reconcile" }), support_grants).try_into().expect("three messages");
             assert_eq!(mail.1["except_grant_ids"], support_grants);
             assert_eq!(mail.1.get("grant_id"), None);
             assert_eq!(calendars.1.get("except_grant_ids"), None);
@@ -196,7 +197,10 @@ mod tests {
             Part::first_of(&request).iter().map(|part| part.key("r1").as_str().to_owned()).collect()
         };
         assert_eq!(keys(json!({ "command": "backfill", "grant_id": "g" })), ["run#calendar-sync/r1/g"]);
-        assert_eq!(keys(json!({ "command": "reconcile" })), ["run#email-activity/r1", "run#calendar-sync/r1"]);
+        assert_eq!(
+            keys(json!({ "command": "reconcile" })),
+            ["run#email-activity/r1", "run#calendar-sync/r1", "run#notetaker-media/r1"]
+        );
         assert_eq!(
             keys(json!({ "command": "reconcile", "grant_id": "g", "what": "mail" })),
             ["run#email-activity/r1/g"]

@@ -59,6 +59,8 @@ pub struct Operator<Q, L, N, A> {
     pub mail_queue: Q,
     /// The queue of calendar-sync.
     pub calendar_queue: Q,
+    /// The queue of notetaker-media.
+    pub notetaker_queue: Q,
     /// Where progress is kept, and what was invited.
     pub links: L,
     /// Nylas.
@@ -266,6 +268,7 @@ impl<Q: SendToQueue, L: Links, N: Notetaking, A: Archive> Operator<Q, L, N, A> {
             let (queue, function) = match function {
                 Function::EmailActivity => (&self.mail_queue, function.name()),
                 Function::CalendarSync => (&self.calendar_queue, function.name()),
+                Function::NotetakerMedia => (&self.notetaker_queue, function.name()),
             };
             if let Err(problem) = queue.send(&message).await {
                 return Err(OperateError::Queue { function, problem, before });
@@ -315,6 +318,7 @@ mod tests {
         Operator {
             mail_queue: MemoryQueue::default(),
             calendar_queue: MemoryQueue::default(),
+            notetaker_queue: MemoryQueue::default(),
             links: MemoryLinks::default(),
             nylas: MemoryNylas::default(),
             archive: MemoryArchive::holding("media/g/n/summary.txt"),
@@ -376,17 +380,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reconciling_goes_into_both_queues() {
+    async fn reconciling_goes_into_the_queue_of_each_function() {
         let operator = operator();
         let answer = answered(&operator, json!({ "command": "reconcile", "wait_seconds": 0 })).await;
-        for queue in [&operator.mail_queue, &operator.calendar_queue] {
+        for queue in [&operator.mail_queue, &operator.calendar_queue, &operator.notetaker_queue] {
             let [message] = queue.sent().try_into().expect("one message");
             assert!(message.body.contains(RUN), "{}", message.body);
         }
         let rows: Vec<(&Value, &Value)> =
             answer["rows"].as_array().expect("rows").iter().map(|row| (&row["function"], &row["state"])).collect();
         let state = &json!("queued, not begun yet");
-        assert_eq!(rows, [(&json!("email-activity"), state), (&json!("calendar-sync"), state)]);
+        let functions = [json!("email-activity"), json!("calendar-sync"), json!("notetaker-media")];
+        assert_eq!(rows, functions.each_ref().map(|function| (function, state)));
         assert_eq!(answer["again"], json!({ "command": "reconcile", "run": RUN }));
     }
 

@@ -169,7 +169,7 @@ impl Ports for Faked {
     type Links = MemoryLinks;
     type Decisions = MemoryLeases;
     type Queue = MemoryQueue;
-    type MailQueue = MemoryQueue;
+    type JobQueue = MemoryQueue;
     type Alerts = Told;
 }
 
@@ -194,6 +194,7 @@ struct Desk {
     decisions: MemoryLeases,
     queue: MemoryQueue,
     mail_queue: MemoryQueue,
+    notetaker_queue: MemoryQueue,
     told: Told,
     settings: Settings,
     /// When messages are sent, in Unix seconds.
@@ -210,6 +211,7 @@ impl Desk {
             decisions: MemoryLeases::default(),
             queue: MemoryQueue::default(),
             mail_queue: MemoryQueue::default(),
+            notetaker_queue: MemoryQueue::default(),
             told: Told::default(),
             now: Mutex::new(NOW),
             settings: Settings { company_domains, scope, loop_id: LoopId::of_stack("ours") },
@@ -226,6 +228,7 @@ impl Desk {
             decisions: &self.decisions,
             queue: &self.queue,
             mail_queue: &self.mail_queue,
+            notetaker_queue: &self.notetaker_queue,
             alerts: Some(&self.told),
             clock: Clock::told_by({
                 let now = work.sent_at;
