@@ -650,7 +650,6 @@ fn body_that_no_queue_message_can_carry_goes_by_the_bucket_and_is_logged_like_an
 fn every_route_of_a_function_to_come_ends_in_its_queue() {
     in_the_world(async |world| {
         for (kind, object, destination, group) in [
-            ("notetaker.media", json!({"id": "nt", "grant_id": "g"}), "NotetakerMedia", "notetaker:nt"),
             ("booking.created", json!({"configuration_id": "cf"}), "Onboarding", "configuration:cf"),
             ("contact.updated", json!({"id": "co", "grant_id": "g"}), "ContactSync", "grant:g"),
             (

@@ -314,7 +314,7 @@ impl Desk {
             Ok(envelope) => Input::Notification(envelope),
             Err(_) => Input::Job { kind: body["type"].as_str().expect("a type").to_owned() },
         };
-        let deadline = Deadline::after(Duration::from_secs(120));
+        let deadline = Deadline::after(Duration::from_mins(2));
         rules.for_batch().process(&Work { input, body: text, sent_at: now, deadline }).await
     }
 
@@ -804,5 +804,5 @@ async fn message_of_another_kind_is_told_from_one_of_this_functions() {
     let unreadable =
         json!({"specversion": "1.0", "type": "notetaker.media", "id": "x", "data": {"object": {"state": "available"}}});
     assert!(matches!(desk.receives(&unreadable).await, Err(Failure::Permanent { class: "body.unreadable", .. })));
-    assert_eq!(desk.known().await.written.contains(&Piece::Summary), false);
+    assert!(!desk.known().await.written.contains(&Piece::Summary));
 }

@@ -69,7 +69,7 @@ impl calendar_sync::Ports for InMemory {
     type Links = MemoryLinks;
     type Decisions = MemoryLeases;
     type Queue = MemoryQueue;
-    type MailQueue = MemoryQueue;
+    type JobQueue = MemoryQueue;
     type Alerts = AlertWebhook;
 }
 
@@ -240,14 +240,15 @@ async fn handled_by_calendar_sync(
     nylas: &Nylas,
 ) -> Result<Duration, Box<dyn Error>> {
     let engine = engine(calendar_sync::FUNCTION);
-    let (links, mail_queue) = (MemoryLinks::default(), MemoryQueue::default());
+    let (links, others) = (MemoryLinks::default(), MemoryQueue::default());
     let ports: calendar_sync::Provision<'_, InMemory> = calendar_sync::Provision {
         crm: Some(crm),
         nylas,
         links: &links,
         decisions: &engine.leases,
         queue: &engine.queue,
-        mail_queue: &mail_queue,
+        mail_queue: &others,
+        notetaker_queue: &others,
         alerts: None,
         clock: Clock::system(),
     };
