@@ -5,7 +5,7 @@
 //! is left is a job of its own, so that an invocation never runs long and a crash costs no more than a page.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::crm::matching::{addresses_to_look_up, match_contacts};
 use crate::crm::{BatchLookup, FindContacts};
 use crate::domain::address::EmailAddress;
+use crate::domain::decision::WAITING_DAYS;
 use crate::domain::failure::Failure;
 use crate::domain::link::LinkKey;
 use crate::domain::notification::{GrantId, NotificationId};
@@ -212,6 +213,71 @@ pub const RECOVERED: &str = "recovered";
 #[must_use]
 pub fn part_of(run: &str, grant: Option<&str>) -> String {
     grant.map_or_else(|| run.to_owned(), |grant| format!("{run}/{grant}"))
+}
+
+/// How far a job has come within an account whose things are listed page by page, and after them the decisions that wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PageByPage {
+    /// Which page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_token: Option<String>,
+    /// All is looked through; next come the decisions that wait, after this place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_after: Option<WaitingPlace>,
+}
+
+impl PageByPage {
+    /// The place after a page: the next one, or behind the last one the decisions that have waited for [`WAITING_DAYS`]
+    /// at most.
+    #[must_use]
+    pub fn after(next_page: Option<String>, work: &Work) -> Self {
+        let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let waiting_after = next_page.is_none().then(|| WaitingPlace::before(since));
+        Self { page_token: next_page, waiting_after }
+    }
+}
+
+/// Where a job finds decisions that wait, and takes what has somebody known on it by now.
+pub struct WaitingRoom<'a, 'c, D, Q, L, C> {
+    /// The decisions.
+    pub decisions: &'a D,
+    /// The function's own queue.
+    pub queue: &'a Q,
+    /// Where the run's progress is kept.
+    pub links: &'a L,
+    /// Who is known.
+    pub lookup: &'a BatchLookup<'c, C>,
+    /// The time of day.
+    pub clock: &'a Clock,
+}
+
+impl<D: Decisions, Q: SendToQueue, L: Links, C: FindContacts> WaitingRoom<'_, '_, D, Q, L, C> {
+    /// Looks the addresses of waiting decisions up again, those after a place, sends what `again` makes of those that wait
+    /// no longer, and leaves the rest to a job of its own.
+    ///
+    /// # Errors
+    /// If the CRM, the tables or the queue do not answer.
+    pub async fn look_through(
+        &self,
+        job: &ReconcileJob<PageByPage>,
+        function: &'static str,
+        grant: &GrantId,
+        after: WaitingPlace,
+        work: &Work,
+        again: impl Fn(&Waiting) -> OwnMessage,
+    ) -> Result<LookedAgain, Failure> {
+        let clients = (self.decisions, self.queue, self.lookup);
+        let looked = look_again(function, grant, after, clients, work, again).await?;
+        let last = looked.go_on_after.is_none();
+        if looked.go_on_after.is_some() {
+            let place = PageByPage { page_token: None, waiting_after: looked.go_on_after.clone() };
+            let next = ReconcileJob { step: job.step + 1, place, ..job.clone() };
+            send(self.queue, &next.to_message(function)?).await?;
+        }
+        let counts = [("looked up again", looked.looked_at), (RECOVERED, looked.matched)];
+        job.note(function, self.links, self.clock, Step { counts: &counts, last, ..Step::default() }).await?;
+        Ok(looked)
+    }
 }
 
 /// What a job for all accounts became.

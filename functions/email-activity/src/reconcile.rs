@@ -3,13 +3,12 @@
 //! message in the function's own queue.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use jiff::{Timestamp, ToSpan};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 use shared::crm::BatchLookup;
-use shared::domain::decision::{Decision, WAITING_DAYS};
+use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
@@ -17,9 +16,11 @@ use shared::domain::queue_message::GroupId;
 use shared::engine::job::send;
 use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{Decisions as _, Links as _, OwnMessage, WaitingPlace, Work};
+use shared::engine::{Decisions as _, Links as _, OwnMessage, Waiting, WaitingPlace, Work};
 use shared::nylas::{MessageId, Received};
-use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, SIDE_BY_SIDE, fan_out, look_again};
+use shared::reconcile::{
+    AsIfNotified, NOTHING_BETWEEN, PageByPage, RECOVERED, ReconcileJob, SIDE_BY_SIDE, WaitingRoom, fan_out,
+};
 
 use crate::FUNCTION;
 use crate::process::{BatchRules, Ports, ReadMail as _};
@@ -27,18 +28,7 @@ use crate::process::{BatchRules, Ports, ReadMail as _};
 /// The link that names the mailboxes that are left out, and the fact that it holds.
 const LEFT_OUT: &str = "left-out";
 
-/// How far a job has come within a mailbox.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Place {
-    /// Which page of the mails.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    page_token: Option<String>,
-    /// All mails are looked through; next come the decisions that wait, after this place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_after: Option<WaitingPlace>,
-}
-
-type Job = ReconcileJob<Place>;
+type Job = ReconcileJob<PageByPage>;
 
 impl<P: Ports> BatchRules<'_, '_, P> {
     pub(crate) async fn reconcile(&self, lookup: &BatchLookup<'_, P::Crm>, work: &Work) -> Result<Decision, Failure> {
@@ -130,15 +120,10 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect::<Vec<()>>()
             .await?;
-        let place = if page.next.is_some() {
-            Place { page_token: page.next, waiting_after: None }
-        } else {
-            if span.closes_the_gap {
-                self.advance(grant, span.to).await?;
-            }
-            let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
-            Place { page_token: None, waiting_after: Some(WaitingPlace::before(since)) }
-        };
+        if page.next.is_none() && span.closes_the_gap {
+            self.advance(grant, span.to).await?;
+        }
+        let place = PageByPage::after(page.next, work);
         let next = Job { listed: job.listed + listed, missed: job.missed + missed, ..job.next(span, place) };
         send(ports.queue, &next.to_message(FUNCTION)?).await?;
         let counts = [("listed", listed), (RECOVERED, missed)];
@@ -160,20 +145,16 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
-        let clients = (ports.decisions, ports.queue, lookup);
+        let room = WaitingRoom {
+            decisions: ports.decisions,
+            queue: ports.queue,
+            links: ports.links,
+            lookup,
+            clock: &ports.clock,
+        };
         let version = || format!("contact.{}", job.run());
-        let looked = look_again(FUNCTION, grant, after, clients, work, |waiting| {
-            as_if_notified(grant, &waiting.object, None, version())
-        })
-        .await?;
-        let last = looked.go_on_after.is_none();
-        if let Some(after) = looked.go_on_after {
-            let place = Place { page_token: None, waiting_after: Some(after) };
-            let next = Job { step: job.step + 1, place, ..job.clone() };
-            send(ports.queue, &next.to_message(FUNCTION)?).await?;
-        }
-        let counts = [("looked up again", looked.looked_at), (RECOVERED, looked.matched)];
-        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, last, ..Step::default() }).await?;
+        let again = |waiting: &Waiting| as_if_notified(grant, &waiting.object, None, version());
+        let looked = room.look_through(job, FUNCTION, grant, after, work, again).await?;
         Ok(Decision::done("reconcile: mail without a known contact")
             .with("looked_at", looked.looked_at)
             .with("matched", looked.matched))

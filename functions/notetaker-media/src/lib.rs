@@ -10,6 +10,8 @@
 //! What carries them out:
 //! - [`process`]: takes each message to its rules.
 //! - [`media`]: files that are there: from the news of them to the record in the CRM.
+//! - [`record`]: what the files say, and how it is written.
+//! - [`archive`]: what must last.
 //! - [`meeting`]: which meeting a notetaker attended.
 //! - [`gather`] and [`fetch`]: fetch files while their links live.
 //! - [`known`]: what is known of a notetaker, among the links.
@@ -17,6 +19,7 @@
 //! - [`reconcile`]: finds what Nylas has not notified of.
 
 pub mod action_items;
+pub mod archive;
 pub mod attendance;
 pub mod due;
 pub mod fetch;
@@ -27,6 +30,7 @@ pub mod meeting;
 pub mod process;
 pub mod public_address;
 pub mod reconcile;
+pub mod record;
 pub mod timeline;
 pub mod words;
 

@@ -1,91 +1,41 @@
-//! Files that are there: whose meeting it was, what was said, and one record of it in the CRM that grows as files come and
-//! never shrinks.
+//! Files that are there: whose meeting it was, and one record of it in the CRM that grows as files come and never shrinks.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::{TryStreamExt as _, stream};
 use shared::crm::BatchLookup;
 use shared::crm::matching::{Matched, NobodyKnown, addresses_to_look_up, match_contacts, refuses_all};
-use shared::crm::notes::{ActionItem, MeetingNotes, WriteMeetingNotes as _};
 use shared::domain::address::EmailAddress;
 use shared::domain::decision::Decision;
-use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
-use shared::domain::media::media_key;
 use shared::domain::notification::GrantId;
 use shared::engine::{Deadline, Work};
-use shared::nylas::event::{Event, People, When};
+use shared::nylas::event::People;
 
-use crate::action_items::{action_items, people_in};
-use crate::fetch::Download;
-use crate::gather::{Answer, Files, Gathered, Text};
-use crate::known::{Announced, Archived, Known, Piece};
+use crate::archive::{Recording, in_turn};
+use crate::gather::{Answer, Files, Gathered};
+use crate::known::{Known, Piece};
 use crate::meeting::{Found, Sought};
-use crate::process::{Batch, KeepMedia as _, News, NotetakerMedia, Ports, ReadMeetings as _};
-use crate::words::{has_too_many_parts, has_words, read, summary, transcript};
-
-/// How long a write to the CRM may last: less than it is announced for.
-const LONGEST_WRITE: Duration = Duration::from_secs(45);
+use crate::process::{Batch, News, NotetakerMedia, Ports, ReadMeetings as _};
+use crate::record::{Written, content_of, said};
 
 /// How long all texts of a notetaker may take to come in.
 const LONGEST_TEXTS: Duration = Duration::from_mins(1);
 
-/// What is kept of the invocation's time for what follows a recording.
-const AFTER_A_RECORDING: Duration = Duration::from_secs(20);
-
-/// How long a recording waits for those before it. Then its message goes back, so that news of others gets its turn.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
 /// Nothing is begun to be fetched with less time than this left.
 const FOR_TEXTS: Duration = Duration::from_secs(10);
 
-/// A recording is not begun with less time than this left.
-const FOR_A_RECORDING: Duration = Duration::from_mins(1);
-
 /// A meeting with somebody whom the CRM knows, and how it was found.
-struct Meeting {
-    found: Found,
-    matched: Matched,
+pub(crate) struct Meeting {
+    pub(crate) found: Found,
+    pub(crate) matched: Matched,
 }
 
 /// Whether what was said in a meeting is brought to the CRM.
 enum Judged {
     Bring(Box<Meeting>),
     Decided(Decision),
-}
-
-/// What became of a record.
-enum Written {
-    /// It was written, and this is known since.
-    Wrote(Box<Known>),
-    /// The CRM had it as it is.
-    Same,
-    /// It would have taken the words of these files away.
-    Poorer(BTreeSet<Piece>),
-}
-
-/// What was said, as it is written.
-#[derive(Debug, Default)]
-struct Said {
-    summary: Option<String>,
-    action_items: Vec<ActionItem>,
-    transcript: Option<String>,
-}
-
-impl Said {
-    /// Which files it has words of.
-    fn pieces(&self) -> BTreeSet<Piece> {
-        let has = [
-            (Piece::Summary, self.summary.is_some()),
-            (Piece::ActionItems, !self.action_items.is_empty()),
-            (Piece::Transcript, self.transcript.is_some()),
-        ];
-        has.into_iter().filter_map(|(piece, has)| has.then_some(piece)).collect()
-    }
 }
 
 impl<P: Ports> Batch<'_, '_, P> {
@@ -262,227 +212,16 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         Ok(Decision { facts, ..decided })
     }
 
-    /// Archives the texts, as they came, where that is on.
-    async fn archive_texts(&self, id: &str, known: &Known, gathered: &Gathered) -> Result<Known, Failure> {
-        let Some(archive) = self.ports.archive else { return Ok(known.clone()) };
-        let mut archived = BTreeMap::new();
-        for (piece, text) in &gathered.texts {
-            let sha256 = sha256_hex(&[&text.file]);
-            if known.archived.get(piece).is_some_and(|standing| standing.sha256 == sha256) {
-                continue;
-            }
-            let (extension, content_type) = form_of(text);
-            let key = media_key(known.grant.as_deref(), id, &format!("{}.{extension}", piece.name()));
-            let file = stream::iter([Ok(bytes::Bytes::copy_from_slice(&text.file))]);
-            let stored = archive.store(&key, content_type, file, LONGEST_TEXTS).await?;
-            archived.insert(*piece, Archived { reference: stored.reference, bytes: stored.bytes, sha256 });
-        }
-        if archived.is_empty() {
-            return Ok(known.clone());
-        }
-        self.notetakers().change(id, |known| known.archived.extend(archived.clone())).await
-    }
-
-    /// Archives the recording, where that is on and it is not there yet.
-    async fn archive_recording(
-        &self,
-        id: &str,
-        known: &Known,
-        files: &mut Files<'_, P::Nylas>,
-        work: &Work,
-    ) -> Result<Recording, Failure> {
-        let Some(archive) = self.ports.archive else { return Ok(Recording::AsBefore) };
-        let Some(file) = &files.media.recording else { return Ok(Recording::AsBefore) };
-        let file_size = file.size;
-        let standing = known.archived.get(&Piece::Recording);
-        if standing.is_some_and(|standing| file_size.is_none_or(|size| size == standing.bytes)) {
-            return Ok(Recording::AsBefore);
-        }
-        let _turn = in_turn(self.recordings.acquire(), LONGEST_WAIT, work.deadline, FOR_A_RECORDING).await?;
-        files.deadline = work.deadline;
-        let download = match files.recording().await {
-            Ok(Some(download)) => download,
-            Ok(None) => return Ok(Recording::Unreadable("Nylas has deleted it".to_owned())),
-            Err(Failure::Permanent { what, .. }) => return Ok(Recording::Unreadable(what)),
-            Err(failure) => return Err(failure),
-        };
-        let key = media_key(known.grant.as_deref(), id, &format!("recording.{}", extension_of(&download)));
-        let content_type = match download.content_type.as_str() {
-            "" => "application/octet-stream".to_owned(),
-            content_type => content_type.to_owned(),
-        };
-        let length = download.length.or(file_size);
-        let pieces = Box::pin(download.pieces().map_err(Failure::from));
-        let within = work.deadline.earlier_by(AFTER_A_RECORDING).left();
-        match archive.store(&key, &content_type, pieces, within).await {
-            Ok(stored) if length.is_some_and(|length| length != stored.bytes) => {
-                let what = format!("the recording ended after {} bytes; it is tried again", stored.bytes);
-                Err(Failure::transient("media.unavailable", what))
-            }
-            Ok(stored) => Ok(Recording::Archived(Archived {
-                reference: stored.reference,
-                bytes: stored.bytes,
-                sha256: stored.sha256,
-            })),
-            Err(Failure::Permanent { what, .. }) => Ok(Recording::Unreadable(what)),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// The record as it is to be written.
-    fn notes(&self, id: &str, meeting: &Meeting, said: Said, known: &Known, is_recorded: bool) -> MeetingNotes {
-        let title = meeting.found.event.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
-        let reference = |piece| known.archived.get(&piece).map(|archived: &Archived| archived.reference.clone());
-        let kept_by_nylas = match self.ports.archive {
-            Some(_) => None,
-            None => known.retained_until.and_then(|until| kept_by_nylas(until, is_recorded, said.transcript.is_some())),
-        };
-        let summary = [said.summary, kept_by_nylas].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
-        MeetingNotes {
-            external_notetaker_id: id.to_owned(),
-            external_event_id: meeting.found.external_event_id.clone(),
-            subject: title.unwrap_or("Untitled meeting").to_owned(),
-            summary: Some(summary).filter(|summary| !summary.is_empty()),
-            action_items: said.action_items,
-            transcript: said.transcript,
-            recording_url: reference(Piece::Recording),
-            transcript_url: reference(Piece::Transcript),
-            contact_ids: meeting.matched.contact_ids.clone(),
-            deal_id: meeting.matched.deal.deal_id(),
-            unmatched: meeting.matched.unmatched.clone(),
-        }
-    }
-
-    /// Writes the record, unless the CRM has it as it is, or has more.
-    async fn write(
-        &self,
-        crm: &P::Crm,
-        notes: &MeetingNotes,
-        pieces: &BTreeSet<Piece>,
-        deadline: Deadline,
-    ) -> Result<Written, Failure> {
-        let id = notes.external_notetaker_id.as_str();
-        let notetakers = self.notetakers();
-        let content = content_of(notes);
-        match notetakers.announce(id, &content, pieces).await? {
-            Announced::Go => {}
-            Announced::Same => return Ok(Written::Same),
-            Announced::Poorer(lacking) => return Ok(Written::Poorer(lacking)),
-        }
-        let in_time = Deadline::after(LONGEST_WRITE.min(deadline.left()));
-        match crm.upsert_meeting_notes(notes, in_time).await {
-            Ok(became) => {
-                let known = notetakers.change(id, |known| {
-                    known.writing_until = None;
-                    known.content = Some(content.clone());
-                    known.became = Some(became.clone());
-                    known.written.clone_from(pieces);
-                    known.attached = notes.external_event_id.is_some();
-                });
-                Ok(Written::Wrote(Box::new(known.await?)))
-            }
-            Err(error) => {
-                let failure = Failure::from(error);
-                let refused = matches!(failure, Failure::Permanent { .. });
-                let ended = notetakers.change(id, |known| {
-                    known.writing_until = None;
-                    // What was refused was not written; of everything else nobody knows.
-                    if !refused {
-                        known.content = None;
-                    }
-                });
-                // If this fails as well, the announcement ends by itself.
-                let _ = ended.await;
-                Err(failure)
-            }
-        }
-    }
-
     /// Remembers that the files that are there were dealt with: reconcile need not.
     async fn deal_with(&self, id: &str) -> Result<Known, Failure> {
         self.notetakers().change(id, |known| known.dealt_with = true).await
     }
 }
 
-/// What became of a recording.
-enum Recording {
-    Archived(Archived),
-    Unreadable(String),
-    AsBefore,
-}
-
-/// A digest of everything that a record says.
-fn content_of(notes: &MeetingNotes) -> String {
-    sha256_hex(&[format!("{notes:?}").as_bytes()])
-}
-
 /// What is in the way once somebody else wrote the record after its words and before its recording.
 fn written_meanwhile() -> Failure {
     let what = "another worker wrote the record of this notetaker meanwhile".to_owned();
     Failure::Untried { class: "notetaker.changed", what, retry_after: Duration::from_secs(1) }
-}
-
-/// Waits so long for a turn, if there is time enough left to use it.
-async fn in_turn<T, E>(
-    turn: impl Future<Output = Result<T, E>>,
-    patience: Duration,
-    deadline: Deadline,
-    needed: Duration,
-) -> Result<T, Failure> {
-    let patience = patience.min(deadline.earlier_by(needed).left());
-    if !patience.is_zero()
-        && let Ok(Ok(turn)) = tokio::time::timeout(patience, turn).await
-    {
-        return Ok(turn);
-    }
-    Err(Failure::Untried {
-        class: "media.out_of_time",
-        what: "the files of other notetakers took the time of this invocation".to_owned(),
-        retry_after: Duration::from_secs(1),
-    })
-}
-
-/// What a record without an archive says of its files; none if there are none.
-fn kept_by_nylas(until: Timestamp, is_recorded: bool, is_transcribed: bool) -> Option<String> {
-    let day = until.to_zoned(TimeZone::UTC).strftime("%-d %B %Y");
-    let files = match (is_recorded, is_transcribed) {
-        (true, true) => "The recording and the transcript are",
-        (true, false) => "The recording is",
-        (false, true) => "The transcript is",
-        (false, false) => return None,
-    };
-    Some(format!("{files} kept by Nylas until {day}, and not archived."))
-}
-
-/// What the files say. What has words that cannot be found, or is too large to look for them, is told as unreadable.
-fn said(gathered: &mut Gathered, event: &Event) -> Said {
-    let mut said = Said::default();
-    for (piece, text) in &gathered.texts {
-        if has_too_many_parts(&text.file) {
-            gathered.unreadable.insert(*piece, "it has too many parts".to_owned());
-            continue;
-        }
-        let file = read(&text.file);
-        match piece {
-            Piece::Summary => said.summary = summary(&file),
-            Piece::ActionItems => said.action_items = action_items(&file, &people_in(event), day_of(event)),
-            Piece::Transcript => said.transcript = transcript(&file),
-            Piece::Recording => {}
-        }
-        if !said.pieces().contains(piece) && has_words(&file) {
-            gathered.unreadable.insert(*piece, "it is in a form that is not known".to_owned());
-        }
-    }
-    said
-}
-
-/// The day of a meeting where it takes place; none if it is not known where that is.
-fn day_of(event: &Event) -> Option<Date> {
-    match event.when.as_ref()? {
-        When::Span { start, time_zone, .. } => Some(start.to_zoned(TimeZone::get(time_zone.as_deref()?).ok()?).date()),
-        When::Point(_) => None,
-        When::Day(day) | When::Days { first: day, .. } => Some(*day),
-    }
 }
 
 /// What the rules went by.
@@ -516,23 +255,4 @@ fn names(pieces: &BTreeSet<Piece>) -> Vec<&'static str> {
 
 fn texts(addresses: &[EmailAddress]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
-}
-
-/// In which form a text is archived: its extension and type.
-fn form_of(text: &Text) -> (&'static str, &'static str) {
-    let is_json = text.content_type.contains("json")
-        || matches!(read(&text.file), serde_json::Value::Object(_) | serde_json::Value::Array(_));
-    if is_json { ("json", "application/json") } else { ("txt", "text/plain; charset=utf-8") }
-}
-
-/// The extension of a recording, by its type.
-fn extension_of(download: &Download) -> &'static str {
-    match download.content_type.as_str() {
-        "audio/mpeg" | "audio/mp3" => "mp3",
-        "audio/mp4" | "audio/m4a" | "audio/x-m4a" => "m4a",
-        "audio/wav" | "audio/x-wav" => "wav",
-        "video/webm" | "audio/webm" => "webm",
-        // Nylas records video as MP4 unless it says otherwise (Nylas, media formats).
-        _ => "mp4",
-    }
 }

@@ -2,22 +2,21 @@
 //! the watermark, and notes that nobody in the CRM was known for are tried again once somebody is. Whatever is found goes
 //! the ordinary way, as a message in the function's own queue.
 
-use jiff::{Timestamp, ToSpan};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use shared::crm::BatchLookup;
-use shared::domain::decision::{Decision, WAITING_DAYS};
+use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::notification::GrantId;
 use shared::domain::queue_message::GroupId;
 use shared::engine::job::send;
 use shared::engine::progress::Step;
 use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{OwnMessage, WaitingPlace, Work};
+use shared::engine::{OwnMessage, Waiting, WaitingPlace, Work};
 use shared::meetings::{identity_of_copy, kept_meeting};
 use shared::nylas::notetaker::{Notetaker, NotetakerFilter, NotetakerState};
-use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, RECOVERED, ReconcileJob, fan_out, look_again};
+use shared::reconcile::{AsIfNotified, NOTHING_BETWEEN, PageByPage, RECOVERED, ReconcileJob, WaitingRoom, fan_out};
 
 use crate::FUNCTION;
 use crate::known::{Known, Piece, Telling};
@@ -30,18 +29,7 @@ pub(crate) const STANDALONE: &str = "none";
 /// seconds.
 const LONGEST_MEETING: i64 = 24 * 60 * 60;
 
-/// How far a job has come within an account.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Place {
-    /// Which page of the notetakers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    page_token: Option<String>,
-    /// All are looked through; next come the decisions that wait, after this place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_after: Option<WaitingPlace>,
-}
-
-type Job = ReconcileJob<Place>;
+type Job = ReconcileJob<PageByPage>;
 
 impl<P: Ports> NotetakerMedia<'_, P> {
     pub(crate) async fn reconcile(&self, lookup: &BatchLookup<'_, P::Crm>, work: &Work) -> Result<Decision, Failure> {
@@ -109,17 +97,11 @@ impl<P: Ports> NotetakerMedia<'_, P> {
                 send(ports.queue, &as_if_notified(of_account, &notetaker, news, job.run())).await?;
             }
         }
-        let is_last_page = next.is_none();
-        let place = if is_last_page {
-            if span.closes_the_gap && problem.is_none() {
-                let to = Timestamp::from_second(span.to).unwrap_or(work.sent_at);
-                advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await?;
-            }
-            let since = work.sent_at.checked_sub((WAITING_DAYS * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);
-            Place { page_token: None, waiting_after: Some(WaitingPlace::before(since)) }
-        } else {
-            Place { page_token: next, waiting_after: None }
-        };
+        if next.is_none() && span.closes_the_gap && problem.is_none() {
+            let to = Timestamp::from_second(span.to).unwrap_or(work.sent_at);
+            advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await?;
+        }
+        let place = PageByPage::after(next, work);
         let following = Job { listed: job.listed + listed, missed: job.missed + missed, ..job.next(span, place) };
         send(ports.queue, &following.to_message(FUNCTION)?).await?;
         // That there are no standalone notetakers is no problem of anybody's.
@@ -174,19 +156,17 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let ports = &self.ports;
-        let clients = (ports.decisions, ports.queue, lookup);
+        let room = WaitingRoom {
+            decisions: ports.decisions,
+            queue: ports.queue,
+            links: ports.links,
+            lookup,
+            clock: &ports.clock,
+        };
         let of_account = (grant.as_str() != STANDALONE).then_some(grant);
-        let looked = look_again(FUNCTION, grant, after, clients, work, |waiting| {
-            again(of_account, &waiting.object, format!("contact.{}", job.run()))
-        })
-        .await?;
-        let last = looked.go_on_after.is_none();
-        if let Some(after) = looked.go_on_after {
-            let place = Place { page_token: None, waiting_after: Some(after) };
-            send(ports.queue, &Job { step: job.step + 1, place, ..job.clone() }.to_message(FUNCTION)?).await?;
-        }
-        let counts = [("looked up again", looked.looked_at), (RECOVERED, looked.matched)];
-        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, last, ..Step::default() }).await?;
+        let version = || format!("contact.{}", job.run());
+        let once_more = |waiting: &Waiting| again(of_account, &waiting.object, version());
+        let looked = room.look_through(job, FUNCTION, grant, after, work, once_more).await?;
         Ok(Decision::done("reconcile: notes without a known contact")
             .with("looked_at", looked.looked_at)
             .with("matched", looked.matched))
