@@ -283,6 +283,7 @@ fn every_notetaker_sample_has_the_ids_that_ingress_would_give_it_and_says_what_i
         ("partial-transcript-alone", "notetaker.media", "available"),
         ("processing", "notetaker.media", "processing"),
         ("reconcile-all-accounts", "reconcile", ""),
+        ("reconcile-one-account", "reconcile", ""),
         ("sound-alone-in-milliseconds", "notetaker.media", "available"),
         ("standalone", "notetaker.media", "available"),
         ("standalone-nowhere", "notetaker.media", "available"),

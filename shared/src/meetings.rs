@@ -234,19 +234,18 @@ fn meetings_in(mut facts: Map<String, Value>) -> BTreeMap<String, (i64, i64)> {
     facts.remove(MEETINGS).and_then(|meetings| serde_json::from_value(meetings).ok()).unwrap_or_default()
 }
 
-/// The meetings that somebody who joined where a link leads at a time may have joined. What was moved or removed since may
+/// The meetings that somebody who joined at a place, as [`place_of`] names it, and a time may have joined. What was moved or removed since may
 /// be among them.
 ///
 /// # Errors
 /// If the table does not answer.
-pub async fn meetings_joined(links: &impl Links, link: &str, joined: Timestamp) -> Result<Vec<MeetingAt>, StoreError> {
-    let Some(place) = place_of(link) else { return Ok(Vec::new()) };
+pub async fn meetings_joined(links: &impl Links, place: &str, joined: Timestamp) -> Result<Vec<MeetingAt>, StoreError> {
     // One that began yesterday may last until now, and one that begins tomorrow be joined early.
     let around = [-SignedDuration::from_hours(24), SignedDuration::ZERO, EARLY];
     let days: BTreeSet<Date> = around.iter().filter_map(|away| joined.checked_add(*away).ok()).map(day_of).collect();
     let mut joined_maybe = Vec::new();
     for day in days {
-        let Some(standing) = links.get(&place_key(&place, day)).await? else { continue };
+        let Some(standing) = links.get(&place_key(place, day)).await? else { continue };
         joined_maybe.extend(meetings_in(standing.link.facts).into_iter().filter_map(|(identity, (start, end))| {
             let (start, end) = (Timestamp::from_second(start).ok()?, Timestamp::from_second(end).ok()?);
             Some(MeetingAt { identity, start, end }).filter(|meeting| meeting.may_be_joined(joined))
@@ -270,7 +269,8 @@ mod tests {
     }
 
     async fn joined(links: &MemoryLinks, link: &str, time: &str) -> Vec<String> {
-        let found = meetings_joined(links, link, at(time)).await.expect("an answer");
+        let place = place_of(link).expect("a place");
+        let found = meetings_joined(links, &place, at(time)).await.expect("an answer");
         found.into_iter().map(|meeting| meeting.identity).collect()
     }
 

@@ -446,7 +446,7 @@ fn notetaker_that_stands_in_the_lobby_for_five_minutes_is_told_of_once_by_a_sche
         for id in ["nt-lobby", "nt-let-in"] {
             attended(world, id, id, json!({}), json!(null));
             let record = decided_on(world, &waiting(&format!("{id}-1"), id)).await;
-            assert_eq!(said(&record), "done: it waits to be let in: looked after again");
+            assert_eq!(said(&record), "done: it waits to be let in: looked at again in five minutes");
         }
         let let_in = json!({"state": "attending", "meeting_state": "recording_active"});
         decided_on(world, &news("notetaker.meeting_state", "nt-let-in-2", Some("nt-let-in"), "nt-let-in", let_in))

@@ -54,7 +54,9 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         send_all(world, of_notetakers.into_iter().map(|sample| with_links(world, sample)).collect()).await?;
     wait_until_decided(world, &of_notetakers, "news of notetakers", &mut say).await?;
     sent.extend(of_notetakers);
-    say("reconciling and backfilling: Nylas holds a mail and meetings that it never notified of");
+    say(
+        "reconciling and backfilling: Nylas holds a mail and meetings that it never notified of, and a meeting of last month is attached to what was said in it",
+    );
     work_off_jobs(world).await?;
 
     let decisions = world.view.decisions().await?;
@@ -62,9 +64,8 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
     say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
     say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
-    for text in world.alerts.texts() {
-        say(&format!("\nWhat people were told at once\n {text}"));
-    }
+    let told = world.alerts.texts();
+    say(&format!("\nWhat people were told at once\n {}", told.join("\n ")));
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
     Ok(())
 }
@@ -196,10 +197,12 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>) -
         ]);
     }
     // What is known already is found by a backfill too; it is merged, and not told here.
-    let found = decisions.values().filter(|record| record.notification_id.starts_with("reconcile:"));
-    for found in found.filter(|record| record.outcome != "merged") {
+    let (found, told): (Vec<&DecisionRecord>, Vec<&DecisionRecord>) =
+        decisions.values().partition(|record| record.notification_id.starts_with("reconcile:"));
+    let is_told_of = |found: &DecisionRecord| told.iter().any(|record| record.object_id == found.object_id);
+    for found in found.into_iter().filter(|record| record.outcome != "merged") {
         table.add_row([
-            format!("(found: {})", found.object_id),
+            format!("({}: {})", if is_told_of(found) { "again" } else { "found" }, found.object_id),
             found.trigger.clone(),
             "–".to_owned(),
             found.outcome.clone(),

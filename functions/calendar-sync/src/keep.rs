@@ -732,7 +732,7 @@ mod tests {
         let kept = kept_meeting(&stage.links, "meeting").await.expect("a store").expect("a meeting");
         assert_eq!(kept.external_event_id.as_deref(), Some("e1"));
         assert_eq!(kept.copies[0].grant, "g1");
-        let joined = meetings_joined(&stage.links, "https://meet.example/room", start).await.expect("a store");
+        let joined = meetings_joined(&stage.links, "meet.example/room", start).await.expect("a store");
         assert_eq!(joined, [MeetingAt { identity: "meeting".to_owned(), start, end }]);
     }
 

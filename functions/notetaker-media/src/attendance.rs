@@ -54,7 +54,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         let group = GroupId::of("notetaker", id);
         let message = OwnMessage { body, group, deduplication_id: deduplication_id(FUNCTION, &own_id) };
         arm(self.ports.timers, self.ports.queue, &Timer { name, at: due, message }, now).await?;
-        Ok(Decision::done("it waits to be let in: looked after again").with("at", due.to_string()))
+        Ok(Decision::done("it waits to be let in: looked at again in five minutes").with("at", due.to_string()))
     }
 
     /// Decides what follows once a timer has run out.

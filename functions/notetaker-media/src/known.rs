@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::{Clock, Links, PutLink, Revision};
+use shared::meetings::place_of;
 use shared::nylas::notetaker::{EventReference, Notetaker};
 
 use crate::timeline::Timeline;
@@ -87,9 +88,9 @@ pub struct Known {
     /// The event it was made for.
     #[serde(default)]
     pub event: EventReference,
-    /// Where it joins.
+    /// Where it joins: the place alone, because a link may carry a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meeting_link: Option<String>,
+    pub place: Option<String>,
     /// When it joins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_time: Option<Timestamp>,
@@ -144,7 +145,7 @@ impl Known {
             }
         };
         keep(&mut self.grant, news.grant_id.as_ref());
-        keep(&mut self.meeting_link, news.meeting_link.as_ref());
+        keep(&mut self.place, news.meeting_link.as_deref().and_then(place_of).as_ref());
         if let Some(event) = &news.event {
             keep(&mut self.event.event_id, event.event_id.as_ref());
             keep(&mut self.event.master_event_id, event.master_event_id.as_ref());
@@ -294,12 +295,12 @@ mod tests {
         let older = json!({"id": "n", "meeting_link": "https://meet.example/old", "join_time": 50,
             "event": {"master_event_id": "m"}});
         known.take_in(&notetaker(older), at(5));
-        assert_eq!((known.meeting_link, known.join_time), (standing.meeting_link, standing.join_time));
+        assert_eq!((known.place, known.join_time), (standing.place, standing.join_time));
         assert_eq!(known.event.master_event_id.as_deref(), Some("m"));
         let newer = json!({"id": "n", "meeting_link": "https://meet.example/new", "join_time": 200});
-        known.meeting_link = None;
+        known.place = None;
         known.take_in(&notetaker(newer), at(11));
-        assert_eq!(known.join_time, Some(at(200)));
+        assert_eq!((known.place.as_deref(), known.join_time), (Some("meet.example/new"), Some(at(200))));
     }
 
     #[tokio::test]

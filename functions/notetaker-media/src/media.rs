@@ -1,6 +1,7 @@
 //! Files that are there: whose meeting it was, and one record of it in the CRM that grows as files come and never shrinks.
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -47,7 +48,11 @@ impl<P: Ports> Batch<'_, '_, P> {
         let known = rules.with_its_event(&id, known, work.deadline).await?;
         let found = match rules.meeting_of(&known, work.deadline).await? {
             Sought::Found(found) => *found,
-            Sought::Unknown(reason) => return Ok(Decision::held(format!("for review: {reason}"))),
+            Sought::Unknown(reason) => {
+                tracing::warn!(notetaker.id = id, reason, "held for review: its meeting is not known for certain");
+                let joined = known.joined_at().map(|joined| joined.to_string());
+                return Ok(Decision::held(format!("for review: {reason}")).with("joined", joined));
+            }
         };
         match rules.judge(found, lookup, work.deadline).await? {
             Judged::Bring(meeting) => rules.bring(lookup.crm(), &meeting, news, known, work).await,
@@ -186,8 +191,11 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             return Err(failure);
         }
         if !known.archived.is_empty() {
-            let archived: BTreeSet<Piece> = known.archived.keys().copied().collect();
-            decision = decision.with("archived", names(&archived));
+            let references = known.archived.iter();
+            let references: Map<String, Value> = references
+                .map(|(piece, archived)| (piece.name().to_owned(), archived.reference.clone().into()))
+                .collect();
+            decision = decision.with("archived", references);
         }
         let became = known.became.clone().unwrap_or_default();
         let decided = if lacking.is_empty() {

@@ -149,18 +149,18 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
 
     /// By where and when the notetaker joined, among the meetings that are kept.
     async fn by_place(&self, known: &Known) -> Result<Sought, Failure> {
-        let Some(link) = known.meeting_link.as_deref() else {
+        let Some(place) = known.place.as_deref() else {
             return Ok(Sought::Unknown("neither an event nor a meeting link is known of it"));
         };
         let Some(joined) = known.joined_at() else {
             return Ok(Sought::Unknown("it has no event, and when it joined is not known"));
         };
         let mut certain: Option<(KeptMeeting, Event)> = None;
-        for candidate in meetings_joined(self.links, link, joined).await? {
+        for candidate in meetings_joined(self.links, place, joined).await? {
             let Some(kept) = kept_meeting(self.links, &candidate.identity).await? else { continue };
             let is_it = |event: &Event| {
                 !event.is_cancelled()
-                    && event.meeting_link().and_then(place_of) == place_of(link)
+                    && event.meeting_link().and_then(place_of).as_deref() == Some(place)
                     && (event.is_master() || start_of(event).is_none_or(|start| start == candidate.start))
             };
             let Some(event) = self.of_any_copy(&kept, is_it).await? else { continue };
@@ -178,7 +178,7 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
     /// By where and when the notetaker joined, among what the calendars of its own account hold: a meeting that nobody in
     /// the CRM was known for is not kept.
     async fn by_calendar(&self, grant: &GrantId, known: &Known) -> Result<Sought, Failure> {
-        let (Some(place), Some(joined)) = (known.meeting_link.as_deref().and_then(place_of), known.joined_at()) else {
+        let (Some(place), Some(joined)) = (known.place.as_ref(), known.joined_at()) else {
             return Ok(Sought::Unknown(NOWHERE));
         };
         let span = (joined.as_second() - LONGEST, joined.as_second() + LONGEST);
@@ -187,7 +187,7 @@ impl<L: Links, N: ReadMeetings> Seeker<'_, L, N> {
         for calendar in calendars.iter().filter(|calendar| calendar.read_only != Some(true)) {
             let listed = answered(self.nylas.events_between(grant, &calendar.id, span, self.deadline).await)?;
             for event in listed.unwrap_or_default() {
-                let is_it = event.meeting_link().and_then(place_of).as_ref() == Some(&place)
+                let is_it = event.meeting_link().and_then(place_of).as_ref() == Some(place)
                     && !event.is_cancelled()
                     && lasts_from(&event).is_some_and(|meeting| meeting.may_be_joined(joined));
                 let is_another = certain.as_ref().is_some_and(|certain| certain.id != event.id);

@@ -386,8 +386,12 @@ impl<'a, P: Ports> NotetakerMedia<'a, P> {
                 None
             }
         };
-        let text = words(&meeting_in_words(event.as_ref(), known.joined_at()));
-        let told = tell(self.ports.alerts, &text, work, self.ports.clock.now()).await?;
+        let told = if what == Telling::Entry && event.as_ref().is_some_and(Event::is_cancelled) {
+            "nobody: the meeting is cancelled".to_owned()
+        } else {
+            let text = words(&meeting_in_words(event.as_ref(), known.joined_at()));
+            tell(self.ports.alerts, &text, work, self.ports.clock.now()).await?
+        };
         self.notetakers()
             .change(id, |known| {
                 known.told.insert(what);
@@ -485,12 +489,9 @@ impl<P: Ports> Batch<'_, '_, P> {
                 if happened {
                     known.timeline.take_in(&state, why.as_deref(), at);
                 }
-                known.retained_until = notetaker
-                    .media
-                    .as_ref()
-                    .and_then(|media| media.retained_until)
-                    .or(known.retained_until)
-                    .or(retained_until);
+                // Reconcile may find files before they are told of, and reckons from then on: too late.
+                let told = notetaker.media.as_ref().and_then(|media| media.retained_until);
+                known.retained_until = told.or([known.retained_until, retained_until].into_iter().flatten().min());
             })
             .await?;
         let news = News { notetaker, state, at };

@@ -73,10 +73,14 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             Ok(page) => (page.items, page.next, None),
             // Without notetakers of its own an account may still have notes that wait; what it missed is found once it is
             // back, because the watermark stays.
-            Err(error) if error.is_refused() || error.is_out_of_reach() => (Vec::new(), None, Some(error.to_string())),
+            Err(error) if error.is_refused() || error.is_out_of_reach() => (
+                Vec::new(),
+                None,
+                Some(format!("the notetakers of the account {grant} cannot be listed: {error}; is that its grant id?")),
+            ),
             Err(error) => return Err(error.into()),
         };
-        let (mut listed, mut missed) = (0, 0);
+        let (mut listed, mut missed, mut again) = (0, 0, 0);
         for notetaker in notetakers {
             let (Some(news), Some(state)) = (news_of(&notetaker), notetaker.state()) else { continue };
             let known = self.notetakers().known(&notetaker.id).await?;
@@ -94,6 +98,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             };
             if !is_known {
                 missed += u64::from(!was_told);
+                again += u64::from(was_told);
                 send(ports.queue, &as_if_notified(of_account, &notetaker, news, job.run())).await?;
             }
         }
@@ -106,7 +111,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
         send(ports.queue, &following.to_message(FUNCTION)?).await?;
         // That there are no standalone notetakers is no problem of anybody's.
         let problem = problem.filter(|_| of_account.is_some());
-        let counts = [("listed", listed), (RECOVERED, missed)];
+        let counts = [("listed", listed), (RECOVERED, missed), ("brought again", again)];
         let step = Step { counts: &counts, problem: problem.clone(), ..Step::default() };
         job.note(FUNCTION, ports.links, &ports.clock, step).await?;
         Ok(Decision::done("reconcile: a page of notetakers")
@@ -114,6 +119,7 @@ impl<P: Ports> NotetakerMedia<'_, P> {
             .with("to", span.to)
             .with("listed", listed)
             .with("missed", missed)
+            .with("brought_again", again)
             .with("problem", problem))
     }
 

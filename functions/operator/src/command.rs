@@ -70,7 +70,7 @@ impl Command {
             }),
             Self::Media => json!({
                 "command": "media", "minutes": 15,
-                "reference": "s3://<the archive bucket>/media/<grant>/<notetaker>/summary.txt",
+                "reference": "s3://<the archive bucket>/media/<grant>/<notetaker>/summary.json",
             }),
         }
     }

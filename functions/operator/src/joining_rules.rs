@@ -1,7 +1,8 @@
 //! By which rules notetakers join the meetings of a calendar by themselves: read from an event, written as Nylas keeps
 //! them, compared with what it keeps, and told in sentences.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use shared::domain::notification::GrantId;
 use std::collections::BTreeSet;
@@ -151,11 +152,22 @@ struct Fields {
     off: Option<bool>,
 }
 
+/// One kind of events, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventSelection>, D::Error> {
+    let given = match Value::deserialize(deserializer)? {
+        Value::Null => Value::Array(Vec::new()),
+        one @ Value::String(_) => Value::Array(vec![one]),
+        other => other,
+    };
+    serde_json::from_value(given).map_err(D::Error::custom)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RulesFields {
     name: Option<String>,
-    events: Option<Vec<EventSelection>>,
+    #[serde(default, deserialize_with = "one_or_more")]
+    events: Vec<EventSelection>,
     participants_at_least: Option<i64>,
     participants_at_most: Option<i64>,
     leave_after_silence_seconds: Option<i64>,
@@ -193,7 +205,7 @@ impl JoiningRules {
     fn read(set: Value) -> Result<Self, BadCommand> {
         let fields: RulesFields =
             serde_json::from_value(set).map_err(|error| BadRules::Unreadable(error.to_string()))?;
-        let events: BTreeSet<EventSelection> = fields.events.unwrap_or_default().into_iter().collect();
+        let events: BTreeSet<EventSelection> = fields.events.into_iter().collect();
         if events.is_empty() {
             return Err(BadRules::NoEvents.into());
         }
@@ -337,6 +349,7 @@ pub fn told(held: Option<&Value>) -> String {
     };
     let events = match words(&rules["event_selection"]) {
         events if events.is_empty() => "that Nylas selects".to_owned(),
+        events if events == "all" => "of every kind".to_owned(),
         events => format!("of the kind {events}"),
     };
     let bound = |field: &str, words: &str| {
@@ -395,6 +408,7 @@ mod tests {
     #[test]
     fn rules_are_written_whole_as_nylas_keeps_them() {
         let few = rules(&json!({ "events": ["external"] })).expect("rules");
+        assert_eq!(rules(&json!({ "events": "external" })).expect("rules").to_notetaker(), few.to_notetaker());
         assert_eq!(
             few.to_notetaker(),
             json!({

@@ -84,7 +84,7 @@ mod tests {
     use crate::testing::MemoryArchive;
     use std::time::Duration;
 
-    const REFERENCE: &str = "s3://archive/media/g/n/summary.txt";
+    const REFERENCE: &str = "s3://archive/media/g/n/summary.json";
 
     async fn asked(archive: &MemoryArchive, reference: &str) -> Result<(MediaAnswer, String), MediaError> {
         let asked = MediaLink { reference: reference.to_owned(), lifetime: Duration::from_mins(15) };
@@ -93,9 +93,9 @@ mod tests {
 
     #[tokio::test]
     async fn reference_becomes_a_link_with_the_time_at_which_it_ends() {
-        let archive = MemoryArchive::holding("media/g/n/summary.txt");
+        let archive = MemoryArchive::holding("media/g/n/summary.json");
         let (answer, key) = asked(&archive, REFERENCE).await.expect("a link");
-        assert_eq!((answer.reference.as_str(), key.as_str()), (REFERENCE, "media/g/n/summary.txt"));
+        assert_eq!((answer.reference.as_str(), key.as_str()), (REFERENCE, "media/g/n/summary.json"));
         assert!(answer.link.starts_with("https://") && answer.link.contains("=900"), "{}", answer.link);
         assert_eq!(answer.until, "2026-03-01T10:15:00Z");
         assert!(answer.text.contains(&answer.link) && answer.text.contains(&answer.until), "{}", answer.text);
@@ -116,9 +116,9 @@ mod tests {
         let archive = MemoryArchive::holding("bodies/abc");
         for reference in [
             "s3://archive/bodies/abc",
-            "s3://archive-2/media/g/n/summary.txt",
-            "https://archive/media/g/n/summary.txt",
-            "media/g/n/summary.txt",
+            "s3://archive-2/media/g/n/summary.json",
+            "https://archive/media/g/n/summary.json",
+            "media/g/n/summary.json",
             "s3://archive/media/g/n",
         ] {
             let error = asked(&archive, reference).await.expect_err("refused");

@@ -60,7 +60,7 @@ mod tests {
     use serde_json::json;
     use shared::domain::media::media_key;
 
-    const REFERENCE: &str = "s3://archive/media/g/n/summary.txt";
+    const REFERENCE: &str = "s3://archive/media/g/n/summary.json";
 
     fn read(event: &Value) -> Result<MediaLink, String> {
         MediaLink::read(event.as_object().expect("an object").clone()).map_err(|problem| problem.to_string())
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn key_names_the_grant_and_the_notetaker() {
-        assert_eq!(owners(&media_key(Some("g"), "n", "summary.txt")), Some(("g", "n")));
+        assert_eq!(owners(&media_key(Some("g"), "n", "summary.json")), Some(("g", "n")));
         assert_eq!(owners("media/g"), None);
     }
 }

@@ -321,7 +321,7 @@ mod tests {
             notetaker_queue: MemoryQueue::default(),
             links: MemoryLinks::default(),
             nylas: MemoryNylas::default(),
-            archive: MemoryArchive::holding("media/g/n/summary.txt"),
+            archive: MemoryArchive::holding("media/g/n/summary.json"),
             settings: Settings { support_grants: "support".to_owned(), has_crm: true },
         }
     }
@@ -474,7 +474,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reference_is_answered_with_a_link_and_what_is_gone_with_an_error() {
         let operator = operator();
-        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.txt", "minutes": 5 });
+        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.json", "minutes": 5 });
         let answer = answered(&operator, event).await;
         assert_eq!((&answer["command"], &answer["until"]), (&json!("media"), &json!("2026-03-01T10:05:00Z")));
         assert!(answer["link"].is_string() && answer["text"].is_string(), "{answer}");
@@ -482,7 +482,7 @@ mod tests {
         let answer = answered(&operator, event).await;
         assert!(answer["error"].as_str().is_some_and(|error| error.contains("holds no such file")), "{answer}");
         let down = Operator { archive: MemoryArchive::down(), ..operator };
-        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.txt" });
+        let event = json!({ "command": "media", "reference": "s3://archive/media/g/n/summary.json" });
         let error = down.answer(&event, &invocation()).await.expect_err("it is down").to_string();
         assert!(error.contains("the archive is down"), "{error}");
     }

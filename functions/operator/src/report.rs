@@ -121,7 +121,12 @@ impl Report {
             let counts = listed(row.counts.iter().map(|(name, count)| format!("{name} {count}")), ", ");
             table.add_row([
                 row.function,
-                row.grant.as_deref().unwrap_or("all"),
+                match row.grant.as_deref() {
+                    None => "all",
+                    // Of notetakers that no account has sent.
+                    Some("none") => "of no account",
+                    Some(grant) => grant,
+                },
                 &row.state.to_string(),
                 &row.jobs.to_string(),
                 if counts.is_empty() { "–" } else { &counts },
