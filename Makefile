@@ -97,6 +97,7 @@ quick: ## Everything that needs no engine: format, clippy, unit and property tes
 
 test: test-tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
 	@$(say) "Licences, bans and sources"
+	@cargo fetch --locked --quiet # those of other platforms too: their licences count as well
 	@.tools/cargo-deny/bin/cargo-deny --offline --locked check bans licenses sources
 	@$(say) "The template"
 	@$(SAM_ENVIRONMENT) AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint

@@ -401,7 +401,12 @@ fn notetaker_that_nylas_never_told_of_is_found_by_reconcile_with_its_event_from_
         missed["history"] = json!([{"created_at": now() - 3700, "event_type": "notetaker.created", "data": snapshot["data"]["object"]}]);
         world.nylas.put_notetaker(Some(grant), missed).expect("connected");
         put_job(world, &json!({"type": "reconcile", "grant_id": grant}), "nt-missed-reconcile").await;
-        eventually("the notes are recorded", async || record_of(world, id).is_some()).await;
+        // The words come first, the recording follows.
+        let is_whole = || {
+            let stored = record_of(world, id);
+            stored.is_some_and(|stored| stored.body["recording_url"].is_string())
+        };
+        eventually("the notes are recorded", async || is_whole()).await;
         let before = record_of(world, id).expect("the record").writes;
         put_job(world, &json!({"type": "reconcile", "grant_id": grant}), "nt-missed-again").await;
         world.view.emptied(&queue(world, "NotetakerMedia"), Duration::from_mins(1)).await.expect("worked off");
