@@ -229,7 +229,6 @@ pub fn why(record: &DecisionRecord) -> String {
         "links",
         "contact_ids",
         "deal_id",
-        "archived",
     ] {
         if let Some(fact) = fact(name) {
             why = format!("{why}; {name} {}", fact.replace('"', ""));

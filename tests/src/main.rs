@@ -295,6 +295,10 @@ async fn tell_decision(
         let record = view.record(function, id).await.map_err(WorldError::from)?;
         if let Some(record) = record.filter(|record| record.state == "done") {
             say(&format!("  {}: {}", record.outcome, demo::why(&record)));
+            let archived = record.facts.get("archived").and_then(serde_json::Value::as_object);
+            for reference in archived.into_iter().flatten().filter_map(|(_, reference)| reference.as_str()) {
+                say(&format!("  to open it: make media REFERENCE={reference}"));
+            }
             break;
         }
         if begun.elapsed() > PATIENCE {
