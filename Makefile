@@ -105,7 +105,7 @@ test: test-tools quick ## Everything: what `quick` does, licences, the template,
 	@$(say) "End to end on the local engine, with IAM enforced (a few minutes)"
 	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1
 
-endurance: test-tools build-local ## What takes minutes: a backfill of 5,000 events killed three times, a burst of 2,000 updates
+endurance: test-tools build-local ## What takes minutes: a backfill of 5,000 events killed three times, a burst of 2,000 updates, a recording of 1 GiB
 	@$(say) "Endurance on the local engine (about ten minutes)"
 	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1 --ignored --nocapture
 
