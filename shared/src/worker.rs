@@ -31,7 +31,7 @@ pub struct Worker {
     pub links: DynamoLinks,
     /// Nylas.
     pub nylas: Nylas,
-    /// The CRM; none while `CrmBaseUrl` is not set.
+    /// The CRM; none while `CrmBaseUrl` is not set, and in functions that have nothing to do with it.
     pub crm: Option<Crm>,
     /// The company's own domains.
     pub company_domains: CompanyDomains,
@@ -59,6 +59,31 @@ pub enum StartError {
 impl Worker {
     /// Reads the environment and builds the clients. Secrets are read when they are first needed.
     pub async fn from_environment(function: &'static str, environment: &Environment) -> Result<Self, StartError> {
+        let mut worker = Self::without_crm(function, environment).await?;
+        worker.crm = match environment.base_url("CRM_BASE_URL")? {
+            None => {
+                tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
+                None
+            }
+            Some(base_url) => Some(RestCrm::new(ApiClient::new(
+                worker.http.clone(),
+                ApiSettings {
+                    name: "the CRM",
+                    base_url,
+                    credential: Credential::Stored {
+                        secrets: worker.secrets.clone(),
+                        arn: environment.required("CRM_API_KEY_SECRET_ARN")?,
+                    },
+                    credential_parameter: "CrmApiKey",
+                    calls_per_second: Some(calls_per_second(environment)?),
+                },
+            ))),
+        };
+        Ok(worker)
+    }
+
+    /// The same for a function that has nothing to do with the CRM.
+    pub async fn without_crm(function: &'static str, environment: &Environment) -> Result<Self, StartError> {
         let retry = RetryPolicy::default();
         let retry = RetryPolicy {
             first_delay: environment.duration("RETRY_FIRST_DELAY", retry.first_delay)?,
@@ -83,25 +108,6 @@ impl Worker {
                 calls_per_second: None,
             },
         ));
-        let crm = match environment.base_url("CRM_BASE_URL")? {
-            None => {
-                tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
-                None
-            }
-            Some(base_url) => Some(RestCrm::new(ApiClient::new(
-                http.clone(),
-                ApiSettings {
-                    name: "the CRM",
-                    base_url,
-                    credential: Credential::Stored {
-                        secrets: secrets.clone(),
-                        arn: environment.required("CRM_API_KEY_SECRET_ARN")?,
-                    },
-                    credential_parameter: "CrmApiKey",
-                    calls_per_second: Some(calls_per_second(environment)?),
-                },
-            ))),
-        };
         Ok(Self {
             engine: Engine {
                 function,
@@ -119,7 +125,7 @@ impl Worker {
             never_log: NeverLogFile::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
             loop_id: LoopId::of_stack(&environment.required("STACK_ID")?),
             nylas,
-            crm,
+            crm: None,
             company_domains,
             sdk,
             http,

@@ -294,12 +294,7 @@ impl Further {
             );
         }
         Ok(Self {
-            timers: Schedules::new(
-                &worker.sdk,
-                environment.required("QUEUE_ARN")?,
-                environment.required("SCHEDULER_ROLE_ARN")?,
-                environment.required("SCHEDULER_DEAD_LETTER_QUEUE_ARN")?,
-            ),
+            timers: Schedules::from_environment(&worker.sdk, environment)?,
             alerts: worker.alerts(environment),
             archive,
             fetcher: Fetcher::new(policy)?,

@@ -5,6 +5,8 @@ pub mod outbox;
 pub mod secrets;
 
 #[cfg(feature = "worker")]
+pub mod documents;
+#[cfg(feature = "worker")]
 pub mod leases;
 #[cfg(feature = "worker")]
 pub mod links;

@@ -3,13 +3,15 @@
 use aws_sdk_scheduler::Client;
 use aws_sdk_scheduler::error::BuildError;
 use aws_sdk_scheduler::operation::create_schedule::CreateScheduleError;
+use aws_sdk_scheduler::operation::delete_schedule::DeleteScheduleError;
 use aws_sdk_scheduler::types::{
     ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, SqsParameters,
     Target,
 };
 
 use super::describe;
-use crate::engine::{SetTimers, StoreError, Timer};
+use crate::configuration::{ConfigurationError, Environment};
+use crate::engine::{RemoveTimers, SetTimers, StoreError, Timer};
 
 /// For how long a message that the queue does not take is tried again, in seconds.
 const TRIED_FOR: i32 = 3600;
@@ -18,6 +20,8 @@ const TRIED_FOR: i32 = 3600;
 #[derive(Debug, Clone)]
 pub struct Schedules {
     client: Client,
+    /// The group that they are in.
+    group: String,
     /// The queue that they put messages into.
     queue_arn: String,
     /// What they do so as.
@@ -27,15 +31,21 @@ pub struct Schedules {
 }
 
 impl Schedules {
-    /// Schedules for the given queue.
-    #[must_use]
-    pub fn new(
+    /// Schedules for the function's own queue, by the environment.
+    ///
+    /// # Errors
+    /// If a variable is not set.
+    pub fn from_environment(
         config: &aws_config::SdkConfig,
-        queue_arn: String,
-        role_arn: String,
-        dead_letter_queue_arn: String,
-    ) -> Self {
-        Self { client: Client::new(config), queue_arn, role_arn, dead_letter_queue_arn }
+        environment: &Environment,
+    ) -> Result<Self, ConfigurationError> {
+        Ok(Self {
+            client: Client::new(config),
+            group: environment.required("SCHEDULE_GROUP")?,
+            queue_arn: environment.required("QUEUE_ARN")?,
+            role_arn: environment.required("SCHEDULER_ROLE_ARN")?,
+            dead_letter_queue_arn: environment.required("SCHEDULER_DEAD_LETTER_QUEUE_ARN")?,
+        })
     }
 
     fn target(&self, timer: &Timer) -> Result<Target, BuildError> {
@@ -57,6 +67,7 @@ impl SetTimers for Schedules {
         let made = self
             .client
             .create_schedule()
+            .group_name(&self.group)
             .name(&timer.name)
             .schedule_expression(format!("at({})", timer.at.strftime("%Y-%m-%dT%H:%M:%S")))
             .schedule_expression_timezone("UTC")
@@ -70,6 +81,20 @@ impl SetTimers for Schedules {
             // Its name says all that it is about, so one that is there is this one.
             Err(error) if error.as_service_error().is_some_and(CreateScheduleError::is_conflict_exception) => Ok(()),
             Err(error) => Err(failed(describe(&error))),
+        }
+    }
+}
+
+impl RemoveTimers for Schedules {
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match self.client.delete_schedule().group_name(&self.group).name(name).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteScheduleError::is_resource_not_found_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(StoreError(format!("the schedule {name} could not be removed: {}", describe(&error)))),
         }
     }
 }

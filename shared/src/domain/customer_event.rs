@@ -123,7 +123,8 @@ pub fn customer_key_of_label(label: &str) -> Option<&str> {
     let (key, run, step) = (segments.next()?, segments.next()?, segments.next()?);
     let is_key = key.len() == 32 && key.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_run = !run.is_empty() && run.len() <= 9 && run.bytes().all(|byte| byte.is_ascii_digit());
-    let is_step = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_step = step.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && step.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     (is_key && is_run && is_step && segments.next().is_none()).then_some(key)
 }
 
@@ -175,6 +176,7 @@ mod tests {
         let key = customer_key(&email);
         assert_eq!(customer_key_of_label(&format!("{key}.1.welcome")), Some(key.as_str()));
         assert_eq!(customer_key_of_label(&format!("{key}.12.follow_up")), Some(key.as_str()));
+        assert_eq!(customer_key_of_label(&format!("{key}.1.confirmation_2")), Some(key.as_str()));
         for other in [
             "spring-campaign",
             &key,
@@ -182,6 +184,7 @@ mod tests {
             &format!("{key}.1.welcome.more"),
             &format!("{key}..welcome"),
             &format!("{key}.one.welcome"),
+            &format!("{key}.1.2"),
             &format!("{}.1.welcome", key.to_uppercase().replace(|c: char| c.is_ascii_digit(), "A")),
             &format!("{}.1.welcome", &key[1..]),
             "",

@@ -30,9 +30,9 @@ mod tests;
 pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{
-    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
-    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, SetTimers, StoreError, StoredLink,
-    Timer, Waiting, WaitingPlace, sortable,
+    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
+    Lease, LeaseKey, Leases, Links, OwnMessage, PutDocument, PutLink, Queue, RemoveTimers, Revision, SendToQueue,
+    SetTimers, StoreError, StoredDocument, StoredLink, Timer, Waiting, WaitingPlace, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};
 

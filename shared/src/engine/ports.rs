@@ -3,6 +3,7 @@
 //! Each port is as narrow as the permissions of a function's role.
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use std::future::Future;
 use std::time::Duration;
 
@@ -277,6 +278,45 @@ pub struct Timer {
 pub trait SetTimers: Sync {
     /// Sets a timer, once however often it is done.
     fn set(&self, timer: &Timer) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Takes timers back.
+pub trait RemoveTimers: SetTimers {
+    /// Removes the timer with this name; one that is not there, or has gone off, is as good as removed.
+    fn remove(&self, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A document as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDocument {
+    /// What it holds.
+    pub fields: Map<String, Value>,
+    /// Which write this is.
+    pub revision: Revision,
+}
+
+/// The answer to a write of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutDocument {
+    /// It stands as this revision.
+    Stored(Revision),
+    /// Somebody else wrote meanwhile: read again and decide again.
+    Raced,
+}
+
+/// Documents by key, written only over the revision that was read.
+pub trait Documents: Sync {
+    /// Reads a document, consistently.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Option<StoredDocument>, StoreError>> + Send;
+
+    /// Writes a document if its revision is still the expected one; `None` expects that there is none.
+    fn write(
+        &self,
+        key: &str,
+        fields: &Map<String, Value>,
+        expected: Option<Revision>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<PutDocument, StoreError>> + Send;
 }
 
 /// Counts the writes to a link; a write names the revision it was decided on.

@@ -3,14 +3,15 @@
 //! The same rules run against these and, on the local engine, against DynamoDB, so that the one may stand for the other.
 
 use jiff::{Timestamp, ToSpan};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Ending, FailedTry, Lease,
-    LeaseKey, Leases, Links, OwnMessage, PutLink, Queue, Revision, SendToQueue, StoreError, StoredLink, Waiting,
-    WaitingPlace, sortable,
+    About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
+    Lease, LeaseKey, Leases, Links, OwnMessage, PutDocument, PutLink, Queue, Revision, SendToQueue, StoreError,
+    StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
@@ -214,6 +215,32 @@ impl Links for MemoryLinks {
         let revision = Revision(expected.map_or(1, |revision| revision.0 + 1));
         links.insert(link.key.clone(), StoredLink { link: link.clone(), revision });
         Ok(PutLink::Stored(revision))
+    }
+}
+
+/// Documents in memory.
+#[derive(Debug, Default)]
+pub struct MemoryDocuments(Mutex<HashMap<String, StoredDocument>>);
+
+impl Documents for MemoryDocuments {
+    async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
+        Ok(open(&self.0).get(key).cloned())
+    }
+
+    async fn write(
+        &self,
+        key: &str,
+        fields: &Map<String, Value>,
+        expected: Option<Revision>,
+        _: Timestamp,
+    ) -> Result<PutDocument, StoreError> {
+        let mut documents = open(&self.0);
+        if documents.get(key).map(|stored| stored.revision) != expected {
+            return Ok(PutDocument::Raced);
+        }
+        let revision = Revision(expected.map_or(1, |revision| revision.0 + 1));
+        documents.insert(key.to_owned(), StoredDocument { fields: fields.clone(), revision });
+        Ok(PutDocument::Stored(revision))
     }
 }
 
@@ -519,9 +546,45 @@ pub async fn links_keep_their_rules(links: &impl Links, run: &str) {
     assert_eq!(links.get(&key).await, Ok(Some(stored)), "a tombstone is read as one");
 }
 
+/// The rules of documents, for a key that is `run`.
+///
+/// # Panics
+/// With the rule that is broken.
+pub async fn documents_keep_their_rules(documents: &impl Documents, run: &str) {
+    let fields = |state: &str| -> Map<String, Value> {
+        let Value::Object(fields) =
+            json!({"state": state, "version": 3, "armed": {"nudge": 2}, "seen": ["a"], "none": null, "share": 0.5})
+        else {
+            panic!("an object")
+        };
+        fields
+    };
+    assert_eq!(documents.read(run).await, Ok(None), "there is no document yet");
+    let raced = documents.write(run, &fields("new"), Some(Revision(1)), noon()).await;
+    assert_eq!(raced, Ok(PutDocument::Raced), "nothing to overwrite");
+    let stored = documents.write(run, &fields("new"), None, noon()).await;
+    assert_eq!(stored, Ok(PutDocument::Stored(Revision(1))));
+    assert_eq!(
+        documents.write(run, &fields("other"), None, noon()).await,
+        Ok(PutDocument::Raced),
+        "two cannot create one document"
+    );
+    let standing = StoredDocument { fields: fields("new"), revision: Revision(1) };
+    assert_eq!(documents.read(run).await, Ok(Some(standing)), "what was written is read, and nothing beside it");
+    let second = documents.write(run, &fields("engaged"), Some(Revision(1)), noon()).await;
+    assert_eq!(second, Ok(PutDocument::Stored(Revision(2))));
+    let old = documents.write(run, &fields("lost"), Some(Revision(1)), noon()).await;
+    assert_eq!(old, Ok(PutDocument::Raced), "an old read cannot write");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn documents_in_memory_keep_the_rules_of_documents() {
+        documents_keep_their_rules(&MemoryDocuments::default(), "memory@rules.example").await;
+    }
 
     #[tokio::test]
     async fn leases_in_memory_keep_the_rules_of_leases() {

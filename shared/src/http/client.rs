@@ -258,15 +258,10 @@ impl ApiClient {
         &self.breaker
     }
 
-    async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-        what: &'static str,
-        deadline: Deadline,
-    ) -> Result<Reply, CallError> {
+    /// Sends a request with the credential, and once more with a fresh one if that was refused.
+    async fn send(&self, request: reqwest::RequestBuilder, deadline: Deadline) -> Result<Reply, CallError> {
         if matches!(self.settings.credential, Credential::None) {
-            let reply = self.send_once(request, deadline).await?;
-            return self.judge(reply, what);
+            return self.send_once(request, deadline).await;
         }
         let (token, read_at) = self.token(None).await?;
         let second = request.try_clone();
@@ -276,10 +271,9 @@ impl ApiClient {
         match second.filter(|_| refused && read_at.elapsed() >= REREAD_CREDENTIAL_AFTER) {
             Some(second) => {
                 let (fresh, _) = self.token(Some(read_at)).await?;
-                let reply = self.send_once(second.bearer_auth(fresh.expose_secret()), deadline).await?;
-                self.judge(reply, what)
+                self.send_once(second.bearer_auth(fresh.expose_secret()), deadline).await
             }
-            None => self.judge(reply, what),
+            None => Ok(reply),
         }
     }
 
@@ -402,7 +396,16 @@ impl ApiRequest<'_> {
 
     /// Sends it and answers a success, whatever it carries.
     pub async fn send(self, deadline: Deadline) -> Result<Reply, CallError> {
-        self.client.send(self.request, self.what, deadline).await
+        self.send_with_headers(deadline).await.1
+    }
+
+    /// Sends it and answers what [`Self::send`] does, and beside it the headers of the answer, of an error too; none if
+    /// there was no answer.
+    pub async fn send_with_headers(self, deadline: Deadline) -> (HeaderMap, Result<Reply, CallError>) {
+        match self.client.send(self.request, deadline).await {
+            Ok(reply) => (reply.headers.clone(), self.client.judge(reply, self.what)),
+            Err(error) => (HeaderMap::new(), Err(error)),
+        }
     }
 
     /// Sends it and reads the answer as JSON.

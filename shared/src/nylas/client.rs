@@ -9,6 +9,8 @@ use super::event::{Calendar, Event};
 use super::mailboxes::{Folder, Grant};
 use super::message::Message;
 use super::notetaker::{HistoryEntry, MediaAnswer, Notetaker, NotetakerFilter};
+use super::scheduling::Configuration;
+use super::sending::{IDEMPOTENT_RESPONSE, Receipt, SendError, SentMail, outcome_of};
 use crate::domain::failure::Failure;
 use crate::domain::notification::GrantId;
 use crate::engine::Deadline;
@@ -265,6 +267,124 @@ impl Nylas {
         Ok(self.page(grant, ("events", "list of events"), query, None, deadline).await?.items)
     }
 
+    /// The events of a calendar that bear this value in their metadata, under `key1`: one of the five keys that Nylas
+    /// indexes (Nylas docs, `dev-guide/metadata`).
+    pub async fn events_by_metadata(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Event>, NylasError> {
+        let pair = format!("key1:{value}");
+        // It takes no other filter beside it.
+        let query = vec![("calendar_id", calendar), ("metadata_pair", pair.as_str())];
+        Ok(self.page(grant, ("events", "list of events"), query, None, deadline).await?.items)
+    }
+
+    /// Puts an event into a calendar, without a mail to anybody. Done twice, two are there: Nylas does not tell them apart.
+    pub async fn create_event(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        event: &Value,
+        deadline: Deadline,
+    ) -> Result<Event, NylasError> {
+        let request = self.0.request(Method::POST, &["v3", "grants", grant.as_str(), "events"], "event").json(event);
+        let request = request.query(&[("calendar_id", calendar), ("notify_participants", "false")]);
+        let answer = request.read::<Answer<Event>>(deadline).await;
+        Ok(self.of_grant(grant, answer, deadline).await?.data)
+    }
+
+    /// Changes an event, without a mail to anybody; none if it is no longer there. What is given replaces what stood.
+    pub async fn change_event(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        id: &str,
+        change: &Value,
+        deadline: Deadline,
+    ) -> Result<Option<Event>, NylasError> {
+        let path = ["v3", "grants", grant.as_str(), "events", id];
+        let request = self.0.request(Method::PUT, &path, "event").json(change);
+        let request = request.query(&[("calendar_id", calendar), ("notify_participants", "false")]);
+        let answer = request.read::<Answer<Event>>(deadline).await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// Removes an event, without a mail to anybody; one that is no longer there is as good as removed.
+    pub async fn remove_event(
+        &self,
+        grant: &GrantId,
+        calendar: &str,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<(), NylasError> {
+        let request = self.0.request(Method::DELETE, &["v3", "grants", grant.as_str(), "events", id], "event");
+        let request = request.query(&[("calendar_id", calendar), ("notify_participants", "false")]);
+        let answer = request.send(deadline).await;
+        found(self.of_grant(grant, answer, deadline).await).map(|_| ())
+    }
+
+    /// Sends a mail. With the same key and the same content it is sent once within an hour, however often this is done
+    /// (Nylas docs, `email/idempotent-send`).
+    ///
+    /// # Errors
+    /// [`SendError`] tells what is known of the mail then.
+    pub async fn send_mail(
+        &self,
+        grant: &GrantId,
+        mail: &Value,
+        idempotency_key: &str,
+        deadline: Deadline,
+    ) -> Result<Receipt, SendError> {
+        let path = ["v3", "grants", grant.as_str(), "messages", "send"];
+        let request = self.0.request(Method::POST, &path, "mail").json(mail);
+        let request = request.header("Idempotency-Key", idempotency_key);
+        let (headers, answer) = request.send_with_headers(deadline).await;
+        let answer = self.of_grant(grant, answer, deadline).await;
+        outcome_of(answer, headers.contains_key(IDEMPOTENT_RESPONSE))
+    }
+
+    /// The mails of a mailbox to an address since a time in Unix seconds, with their tracking options or with all their
+    /// headers; as many as one page holds.
+    pub async fn mails_to(
+        &self,
+        grant: &GrantId,
+        to: &str,
+        since: i64,
+        fields: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<SentMail>, NylasError> {
+        let since = since.to_string();
+        let query = vec![("to", to), ("received_after", since.as_str()), ("fields", fields)];
+        Ok(self.page(grant, ("messages", "list of messages"), query, None, deadline).await?.items)
+    }
+
+    /// Makes a page on which a guest can book.
+    pub async fn create_configuration(
+        &self,
+        grant: &GrantId,
+        configuration: &Value,
+        deadline: Deadline,
+    ) -> Result<Configuration, NylasError> {
+        let path = ["v3", "grants", grant.as_str(), "scheduling", "configurations"];
+        let request = self.0.request(Method::POST, &path, "scheduling configuration").json(configuration);
+        let answer = request.read::<Answer<Configuration>>(deadline).await;
+        Ok(self.of_grant(grant, answer, deadline).await?.data)
+    }
+
+    /// A page of the scheduling configurations of an account.
+    pub async fn configurations(
+        &self,
+        grant: &GrantId,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Configuration>, NylasError> {
+        let collection = ("scheduling/configurations", "list of scheduling configurations");
+        self.page(grant, collection, Vec::new(), page_token, deadline).await
+    }
+
     /// One calendar; none if there is no such calendar.
     pub async fn calendar(
         &self,
@@ -421,7 +541,9 @@ impl Nylas {
     ) -> Result<Page<T>, NylasError> {
         query.push(("limit", LARGEST_PAGE));
         query.extend(page_token.map(|token| ("page_token", token)));
-        let request = self.0.request(Method::GET, &["v3", "grants", grant.as_str(), path], name).query(&query);
+        let below: Vec<&str> = path.split('/').collect();
+        let path = [&["v3", "grants", grant.as_str()], below.as_slice()].concat();
+        let request = self.0.request(Method::GET, &path, name).query(&query);
         let answer = request.read::<Answer<Option<Vec<T>>>>(deadline).await;
         let answer = self.of_grant(grant, answer, deadline).await?;
         Ok(Page { items: answer.data.unwrap_or_default(), next: answer.next_cursor.filter(|next| !next.is_empty()) })

@@ -6,6 +6,8 @@ pub mod mailboxes;
 pub mod message;
 pub mod notetaker;
 mod notified;
+pub mod scheduling;
+pub mod sending;
 mod time;
 
 pub use client::{EventFilter, FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
