@@ -8,7 +8,6 @@ use axum::{
     body::Bytes,
     extract::{Path as UrlPath, State},
     http::StatusCode,
-    response::Response,
     routing::{delete, get, post},
 };
 use serde::Deserialize;
@@ -17,7 +16,10 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::media::{FILES, Media};
-use super::{Api, ApiError, Asked, Nylas, Parameters, Query, object_of, page_body, refuse_unknown_keys};
+use super::{
+    Answered, Api, ApiError, Asked, Checked, Nylas, Parameters, Query, object_in, object_of, page_body,
+    refuse_unknown_keys,
+};
 use crate::stand_ins::{Result, StandInError};
 
 const NOTETAKERS_LIMIT: (usize, usize) = (50, 200);
@@ -62,10 +64,6 @@ const SETTINGS: [&str; 10] = [
 ];
 
 const EVENT_SELECTIONS: [&str; 5] = ["all", "external", "internal", "own_events", "participant_only"];
-
-type Checked = std::result::Result<(), ApiError>;
-
-type Answered = std::result::Result<Response, ApiError>;
 
 /// The paths below `/v3/notetakers` and below a grant's `/notetakers`.
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -405,18 +403,6 @@ fn check_name(object: &Map<String, Value>) -> Checked {
     match object.get("name") {
         None | Some(Value::String(_)) => Ok(()),
         Some(_) => Err(ApiError::invalid("name must be a text")),
-    }
-}
-
-/// The object of this name; none if it is missing or null.
-fn object_in<'a>(
-    object: &'a Map<String, Value>,
-    key: &str,
-) -> std::result::Result<Option<&'a Map<String, Value>>, ApiError> {
-    match object.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(object)) => Ok(Some(object)),
-        Some(_) => Err(ApiError::invalid(format!("{key} must be an object"))),
     }
 }
 
