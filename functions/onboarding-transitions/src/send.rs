@@ -1,0 +1,406 @@
+//! Sends one mail, once. Nylas remembers an idempotency key for an hour; beyond that, and wherever its answer leaves open
+//! whether the mail was sent, the sent mail is searched for its label first.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use shared::alerts::tell;
+use shared::domain::digest::sha256_hex;
+use shared::domain::failure::Failure;
+use shared::domain::link::{Link, LinkKey, LinkState, Version};
+use shared::domain::own_mail::LOOP_HEADER;
+use shared::engine::{Links as _, Work};
+use shared::nylas::sending::SendError;
+
+use crate::apply::{Moment, mail_sent};
+use crate::customer::{Customer, Mail, Page, Progress, Todo, digest_of};
+use crate::hold::Hold;
+use crate::mail::{MOST_LINKS, Rendered, Words, call_in, known_zone, zone_of};
+use crate::page::{address_of, slug_of};
+use crate::ports::{Correspond as _, Ports};
+use crate::process::Onboarding;
+use crate::step::{MailKind, Step};
+use crate::table::Standing;
+use crate::tasks::refusal;
+
+/// The header that leads from a mail back to its customer where tracking does not.
+pub const LABEL_HEADER: &str = "X-Crm-Autopilot-Label";
+
+/// Nylas remembers a key for an hour; what is asked again after this is first looked for.
+const KEY_HOLDS: SignedDuration = SignedDuration::from_mins(55);
+
+/// When a key is surely forgotten.
+const KEY_ENDS: SignedDuration = SignedDuration::from_mins(61);
+
+/// How long to wait where Nylas takes no more mail and does not say for how long.
+const THROTTLED_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// For how long a mail is offered again that Nylas takes no more of.
+const OFFERED_FOR: SignedDuration = SignedDuration::from_hours(4 * 24);
+
+/// How far back a mail is looked for.
+const LOOKED_BACK: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// What comes of a try.
+enum Outcome {
+    /// It was sent then, as this message where that is known.
+    Sent(Timestamp, Option<String>),
+    /// Not before then. True if that is because too many mails are sent.
+    Later(Timestamp, bool),
+    /// Once more, without tracking.
+    Untracked,
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+impl<P: Ports> Onboarding<'_, P> {
+    /// Sends a mail, or has it wait.
+    pub(crate) async fn send(&self, step: Step, hold: &mut Hold<'_, P::Documents>, work: &Work) -> Result<(), Failure> {
+        let name = step.to_string();
+        let done = Todo::Mail { step: name.clone() };
+        let Some(mail) = hold.customer.mails.get(&name).cloned() else {
+            return hold.update(|customer| customer.finish(&done)).await;
+        };
+        if !matches!(mail.progress, Progress::Wanted | Progress::Sending) {
+            return hold.update(|customer| customer.finish(&done)).await;
+        }
+        if let Some(why) = forbidden(&hold.customer) {
+            let drop = |customer: &mut Customer| {
+                change_unsettled(customer, &name, |mail| {
+                    mail.progress = Progress::Dropped;
+                    mail.why = Some(why.to_owned());
+                });
+                customer.finish(&done);
+            };
+            return hold.update(drop).await;
+        }
+        let now = self.ports.clock.now();
+        if mail.progress == Progress::Wanted {
+            let zone = known_zone(&hold.customer);
+            let hours = self.settings.hours.as_ref().zip(zone.as_ref());
+            let waited = mail.until.is_some();
+            let turn = self.turns.ask(self.ports.documents, step.kind.class(), waited, hours, now).await?;
+            if let Some(until) = turn {
+                return self.wait(&name, hold, until, mail.throttled_since).await;
+            }
+            hold.update(|customer| change_unsettled(customer, &name, |mail| mail.progress = Progress::Sending)).await?;
+        }
+        let booking_url = if needs_page(step.kind) { self.page(hold, work).await? } else { String::new() };
+        let rendered = self.render(step, &hold.customer, &mail, &booking_url)?;
+        let links = rendered.links().len();
+        self.refuse_too_many_links(step, &rendered, work).await?;
+        // Asked for before, so that its sending may have come to something.
+        let mut asked_before = mail.key_since;
+        loop {
+            let now = self.ports.clock.now();
+            // Not beyond the hour of its key alone: Nylas may forget a key whose caller is gone (Nylas changelog of
+            // 2026-09-28), and then the mailbox alone knows.
+            if asked_before.is_some()
+                && let Some(id) = self.look_for(step, &hold.customer, work).await?
+            {
+                return self.record_sent(step, hold, asked_before.unwrap_or(now), Some(id)).await;
+            }
+            let key_since = asked_before.filter(|since| now.duration_since(*since) < KEY_HOLDS).unwrap_or(now);
+            let begin = |customer: &mut Customer| {
+                change_unsettled(customer, &name, |mail| {
+                    mail.key_since = Some(key_since);
+                    mail.links = links;
+                });
+            };
+            hold.update(begin).await?;
+            match self.offer(step, hold, &rendered, key_since, work).await? {
+                Outcome::Sent(at, id) => return self.record_sent(step, hold, at, id).await,
+                Outcome::Later(until, throttled) => {
+                    let since = throttled.then(|| mail.throttled_since.unwrap_or(now));
+                    if since.is_some_and(|since| now.duration_since(since) >= OFFERED_FOR) {
+                        let what = "Nylas or the mailbox has taken no more mail for four days: look at the account's \
+                                    limits, then redrive the message";
+                        return Err(Failure::permanent("onboarding.throttled", what));
+                    }
+                    if throttled && asked_before.is_none() {
+                        // Surely not sent, so that nothing is to be looked for.
+                        hold.update(|customer| change_unsettled(customer, &name, |mail| mail.key_since = None)).await?;
+                    }
+                    return self.wait(&name, hold, until, since).await;
+                }
+                Outcome::Untracked => {
+                    hold.update(|customer| change_unsettled(customer, &name, |mail| mail.untracked = true)).await?;
+                    asked_before = None;
+                }
+            }
+        }
+    }
+
+    /// Has a mail wait: a schedule of its own brings it back.
+    async fn wait(
+        &self,
+        name: &str,
+        hold: &mut Hold<'_, P::Documents>,
+        until: Timestamp,
+        throttled_since: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        let change = |customer: &mut Customer| {
+            let by = asked_by(customer, name);
+            let mut waits = false;
+            change_unsettled(customer, name, |mail| {
+                mail.progress = Progress::Waiting;
+                mail.until = Some(until);
+                mail.throttled_since = throttled_since;
+                waits = true;
+            });
+            customer.finish(&Todo::Mail { step: name.to_owned() });
+            if waits {
+                customer.add(Todo::WakeMail { step: name.to_owned(), at: until }, &by);
+            }
+        };
+        hold.update(change).await
+    }
+
+    /// Offers a mail to Nylas.
+    async fn offer(
+        &self,
+        step: Step,
+        hold: &mut Hold<'_, P::Documents>,
+        rendered: &Rendered,
+        key_since: Timestamp,
+        work: &Work,
+    ) -> Result<Outcome, Failure> {
+        let customer = &hold.customer;
+        let untracked = customer.mails.get(&step.to_string()).is_some_and(|mail| mail.untracked);
+        let content = self.content(step, customer, rendered, untracked);
+        let key = self.idempotency_key(step, customer, untracked);
+        let sent = self.ports.nylas.send_mail(&self.settings.grant, &content, &key, work.deadline).await;
+        let now = self.ports.clock.now();
+        match sent {
+            Ok(receipt) => Ok(Outcome::Sent(now, receipt.message_id)),
+            Err(SendError::Throttled { retry_after }) => {
+                let wait = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(THROTTLED_FOR);
+                let until = later(now, wait.max(SignedDuration::from_secs(1)));
+                self.turns.pause(self.ports.documents, until, now).await?;
+                Ok(Outcome::Later(until, true))
+            }
+            Err(SendError::TrackingRefused(why)) if !untracked => {
+                self.note("tracking-refused", self.settings.grant.as_str(), &why).await?;
+                Ok(Outcome::Untracked)
+            }
+            Err(SendError::LinkRefused(why)) => {
+                let text = format!(
+                    "The mail “{step}” of the onboarding is not sent to anybody: Nylas refuses one of its links. Its words: {why}. Links of the mail: {}. Mend the template or the parameter that holds the link, deploy, and redrive the dead letters.",
+                    rendered.links().join(", ")
+                );
+                self.tell_once(&format!("{step}/{why}"), &text, work).await?;
+                Err(SendError::LinkRefused(why).into())
+            }
+            // Nylas remembers an answer, or another content, of an earlier try: the mailbox knows whether it was sent.
+            Err(error @ (SendError::KeyUsed | SendError::Unknown { again: true, .. })) => {
+                match self.look_for(step, customer, work).await? {
+                    Some(id) => Ok(Outcome::Sent(key_since, Some(id))),
+                    None if now.duration_since(key_since) < KEY_ENDS => {
+                        Ok(Outcome::Later(later(key_since, KEY_ENDS), false))
+                    }
+                    None => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn record_sent(
+        &self,
+        step: Step,
+        hold: &mut Hold<'_, P::Documents>,
+        at: Timestamp,
+        id: Option<String>,
+    ) -> Result<(), Failure> {
+        let now = self.ports.clock.now();
+        let delays = &self.settings.delays;
+        let name = step.to_string();
+        let sent = |customer: &mut Customer| {
+            let by = asked_by(customer, &name);
+            mail_sent(customer, step, at, id.as_deref(), Moment { now, by: &by, delays });
+            customer.finish(&Todo::Mail { step: name.clone() });
+        };
+        hold.update(sent).await
+    }
+
+    /// Looks for a mail among those sent to the customer: by its tracking label, then by its header.
+    async fn look_for(&self, step: Step, customer: &Customer, work: &Work) -> Result<Option<String>, Failure> {
+        let label = customer.label(step).to_string();
+        let now = self.ports.clock.now();
+        let since = now.checked_sub(LOOKED_BACK).unwrap_or(now).as_second();
+        for fields in ["include_tracking_options", "include_headers"] {
+            let nylas = self.ports.nylas;
+            let mails = nylas.mails_to(&self.settings.grant, &customer.email, since, fields, work.deadline).await?;
+            if let Some(found) = mails.into_iter().find(|mail| mail.bears(&label, LABEL_HEADER)) {
+                return Ok(Some(found.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The key of a mail: one for each step of each run, of this deployment.
+    fn idempotency_key(&self, step: Step, customer: &Customer, untracked: bool) -> String {
+        let label = customer.label(step).to_string();
+        let key = sha256_hex(&[b"onboarding:", self.settings.loop_id.as_str().as_bytes(), b"/", label.as_bytes()]);
+        // Without tracking it is another request, which Nylas would refuse under the key of the first; that one was
+        // refused, and so nothing was sent under it.
+        if untracked { format!("{key}.untracked") } else { key }
+    }
+
+    fn content(&self, step: Step, customer: &Customer, rendered: &Rendered, untracked: bool) -> Value {
+        let label = customer.label(step).to_string();
+        let mut content = json!({
+            "from": [{ "name": self.settings.product, "email": self.settings.sender.as_str() }],
+            "to": [{ "name": crate::mail::one_line(&customer.name), "email": customer.email }],
+            "subject": rendered.subject,
+            "body": rendered.body,
+            "custom_headers": [
+                { "name": "Auto-Submitted", "value": "auto-generated" },
+                { "name": LOOP_HEADER, "value": self.settings.loop_id.as_str() },
+                { "name": LABEL_HEADER, "value": label },
+            ],
+        });
+        if !untracked {
+            content["tracking_options"] =
+                json!({ "opens": true, "links": true, "thread_replies": true, "label": label });
+        }
+        content
+    }
+
+    fn render(&self, step: Step, customer: &Customer, mail: &Mail, booking_url: &str) -> Result<Rendered, Failure> {
+        let (team, _) = &self.settings.team_zone;
+        let booking = mail.booking.as_ref().and_then(|id| customer.bookings.get(id));
+        let call = booking.map(|booking| call_in(booking, &zone_of(customer, team)));
+        let words = Words { booking_url, call, ..self.words(customer) };
+        let rendered = self.settings.templates.render(step.kind, &words);
+        rendered.map_err(|error| Failure::permanent("onboarding.template", error.to_string()))
+    }
+
+    async fn refuse_too_many_links(&self, step: Step, rendered: &Rendered, work: &Work) -> Result<(), Failure> {
+        let links = rendered.links();
+        let Some(first) = links.get(MOST_LINKS) else { return Ok(()) };
+        let text = format!(
+            "The mail “{step}” of the onboarding is not sent to anybody: it holds {} links, and Nylas tracks {MOST_LINKS} at most. The first one too many is {first}. Shorten the template, deploy, and redrive the dead letters.",
+            links.len()
+        );
+        self.tell_once(&format!("{step}/too many links"), &text, work).await?;
+        let what = format!("the mail `{step}` holds {} links; Nylas tracks {MOST_LINKS} at most", links.len());
+        Err(Failure::permanent("onboarding.too_many_links", what))
+    }
+
+    /// The address of the customer's booking page, which is made if it is not there.
+    async fn page(&self, hold: &mut Hold<'_, P::Documents>, work: &Work) -> Result<String, Failure> {
+        let slug = slug_of(self.settings.loop_id.as_str(), &hold.customer);
+        let address = address_of(&self.settings.page_base, &slug, &hold.customer);
+        let is_known = |page: &Page| page.slug == slug && page.configuration_id.is_some();
+        if hold.customer.page.as_ref().is_some_and(is_known) {
+            return Ok(address);
+        }
+        let begun = hold.customer.page.as_ref().is_some_and(|page| page.slug == slug);
+        if !begun {
+            let page = Page { slug: slug.clone(), configuration_id: None };
+            hold.update(|customer| customer.page = Some(page.clone())).await?;
+        }
+        let id = match if begun { self.find_page(&slug, work).await? } else { None } {
+            Some(id) => id,
+            None => self.make_page(&slug, &hold.customer, work).await?,
+        };
+        // Before the mail: whoever books finds the customer by it.
+        self.remember("configuration", &id, &hold.customer.email).await?;
+        let page = Page { slug, configuration_id: Some(id) };
+        hold.update(|customer| customer.page = Some(page.clone())).await?;
+        Ok(address)
+    }
+
+    async fn make_page(&self, slug: &str, customer: &Customer, work: &Work) -> Result<String, Failure> {
+        let organizer = (self.settings.product.as_str(), self.settings.sender.as_str());
+        let (_, zone) = &self.settings.team_zone;
+        let wanted = self.settings.page.configuration(customer, slug, organizer, zone, &self.words(customer));
+        let wanted = wanted.map_err(|error| Failure::permanent("onboarding.template", error.to_string()))?;
+        let made = self.ports.nylas.create_configuration(&self.settings.grant, &wanted, work.deadline).await;
+        let why = match made {
+            Ok(made) => return Ok(made.id),
+            Err(error) => refusal(error)?,
+        };
+        // A page of this address may be there: made by a request whose answer was lost.
+        if let Some(id) = self.find_page(slug, work).await? {
+            return Ok(id);
+        }
+        let text = format!(
+            "Nobody can be welcomed: Nylas refuses to make the booking page. Its words: {why}. Mend scheduler.toml or the parameters OnboardingEmail and TeamTimeZone, deploy, and redrive the dead letters."
+        );
+        self.tell_once(&format!("page/{}", why.chars().take(200).collect::<String>()), &text, work).await?;
+        Err(Failure::permanent("onboarding.page_refused", why))
+    }
+
+    /// The booking page of this address, among all that there are.
+    async fn find_page(&self, slug: &str, work: &Work) -> Result<Option<String>, Failure> {
+        let mut next: Option<String> = None;
+        loop {
+            let nylas = self.ports.nylas;
+            let page = nylas.configurations(&self.settings.grant, next.as_deref(), work.deadline).await?;
+            if let Some(found) = page.items.into_iter().find(|one| one.slug.as_deref() == Some(slug)) {
+                return Ok(Some(found.id));
+            }
+            next = page.next;
+            if next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Tells people of something that stands in the way of many customers, once.
+    async fn tell_once(&self, what: &str, text: &str, work: &Work) -> Result<(), Failure> {
+        let key = digest_of(what);
+        if self.ports.links.get(&LinkKey::new("told", &key)).await?.is_some() {
+            return Ok(());
+        }
+        tell(self.ports.alerts, text, work, self.ports.clock.now()).await?;
+        self.note("told", &key, text).await
+    }
+
+    /// Notes something that others look for, such as `doctor`. It ends by itself.
+    async fn note(&self, kind: &str, key: &str, text: &str) -> Result<(), Failure> {
+        let link = Link {
+            key: LinkKey::new(kind, key),
+            state: LinkState::Note,
+            version: Version::default(),
+            content: None,
+            facts: [("text".to_owned(), Value::from(text))].into_iter().collect(),
+        };
+        self.ports.links.put(&link, None, self.ports.clock.now()).await?;
+        Ok(())
+    }
+}
+
+/// Why a customer is not written to, if so.
+fn forbidden(customer: &Customer) -> Option<&'static str> {
+    if customer.bounced.is_some() {
+        Some("mail to the address came back")
+    } else if customer.standing == Standing::Onboarded {
+        Some("the customer is onboarded")
+    } else {
+        None
+    }
+}
+
+fn needs_page(kind: MailKind) -> bool {
+    matches!(kind, MailKind::Welcome | MailKind::FollowUp | MailKind::Nudge)
+}
+
+/// Changes a mail of which nobody has learnt meanwhile that it is sent, or that it shall not be.
+fn change_unsettled(customer: &mut Customer, name: &str, change: impl FnOnce(&mut Mail)) {
+    if let Some(mail) = customer.mails.get_mut(name)
+        && matches!(mail.progress, Progress::Wanted | Progress::Sending)
+    {
+        change(mail);
+    }
+}
+
+/// The message that asked for a mail, as a digest of its id.
+fn asked_by(customer: &Customer, name: &str) -> String {
+    let task = customer.todo.iter().find(|task| matches!(&task.what, Todo::Mail { step } if step == name));
+    task.map(|task| task.by.clone()).unwrap_or_default()
+}
