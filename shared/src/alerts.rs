@@ -32,6 +32,19 @@ pub trait Alert: Sync {
     fn alert(&self, text: &str, deadline: Deadline) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
+/// The longest text of somebody else's in an alert, in characters.
+const LONGEST_QUOTE: usize = 200;
+
+/// A text of somebody else's that cannot call people where Slack's markup is read (Slack's own rule for `&`, `<` and `>`),
+/// nor become a link by looking like one: something that shows nothing stands within it then. One line, cut to 200
+/// characters.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST_QUOTE).collect();
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace("://", ":\u{200b}//").replace("www.", "www\u{200b}.")
+}
+
 /// How long an alert that cannot be delivered is tried again.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 

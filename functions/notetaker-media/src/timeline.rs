@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use shared::alerts::escaped;
 use shared::nylas::event::{Event, When};
 use shared::nylas::notetaker::{Notetaker, NotetakerState};
 
@@ -125,14 +126,6 @@ pub fn meeting_in_words(event: Option<&Event>, joined: Option<Timestamp>) -> Str
     let zone = zone.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
     let start = start.to_zoned(zone);
     format!("{title} on {}", start.strftime("%A, %-d %B %Y at %H:%M %Z"))
-}
-
-/// A text that cannot call people where Slack's markup is read (Slack's own rule for `&`, `<` and `>`), nor become a link
-/// by looking like one: something that shows nothing stands within it then.
-fn escaped(text: &str) -> String {
-    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace("://", ":\u{200b}//").replace("www.", "www\u{200b}.")
 }
 
 /// What people are told of a notetaker that nobody lets in.

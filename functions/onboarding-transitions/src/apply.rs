@@ -14,6 +14,9 @@ use crate::table::{Effect, Signal, Standing, TimerKind, Verdict, transition};
 /// How long after the end of a call it is over.
 const AFTER_THE_CALL: SignedDuration = SignedDuration::from_mins(15);
 
+/// A mail that is sent so much later than it was wanted was put off.
+const PUT_OFF: SignedDuration = SignedDuration::from_mins(1);
+
 /// How long before a call the prep reminder begins. It lasts half of that.
 pub const REMINDED_BEFORE: SignedDuration = SignedDuration::from_hours(1);
 
@@ -137,10 +140,17 @@ fn follow(customer: &mut Customer, effect: Effect, booking: Option<&str>, moment
 /// Wants a mail, once in a run; what was called back can be wanted again.
 fn want(customer: &mut Customer, step: Step, booking: Option<&str>, by: &str) {
     let name = step.to_string();
-    if customer.mails.get(&name).is_some_and(|mail| mail.progress != Progress::Dropped) {
+    let standing = customer.mails.get_mut(&name);
+    // It was called back while its sending was open, and is wanted again.
+    if let Some(standing) = standing.filter(|mail| mail.progress != Progress::Dropped) {
+        if standing.progress != Progress::Sent {
+            standing.why = None;
+        }
         return;
     }
-    let mail = Mail::wanted(booking.map(str::to_owned));
+    // Its sending may still have come to something.
+    let key_since = customer.mails.get(&name).and_then(|mail| mail.key_since);
+    let mail = Mail { key_since, ..Mail::wanted(booking.map(str::to_owned)) };
     if customer.bounced.is_some() {
         let mail = Mail { progress: Progress::Dropped, why: Some("mail to the address came back".to_owned()), ..mail };
         customer.mails.insert(name, mail);
@@ -229,9 +239,21 @@ pub fn timer(customer: &mut Customer, kind: TimerKind, run: u32, version: u64, m
     if customer.armed.get(&kind) != Some(&version) {
         return Applied::Nothing("the timer is not armed any more, or not yet");
     }
+    if kind == TimerKind::Escalate && unanswered(customer).is_some_and(|mail| mail.progress != Progress::Sent) {
+        // Nobody can have answered a mail that waits for its turn.
+        customer.version += 1;
+        arm(customer, TimerKind::Escalate, moment);
+        return Applied::Noted("the mail whose answer is waited for is not sent yet: waited on");
+    }
     customer.armed.remove(&kind);
     customer.due.remove(&kind);
     signal(customer, true, kind.signal(), None, moment)
+}
+
+/// The mail whose answer is waited for before people are told.
+fn unanswered(customer: &Customer) -> Option<&Mail> {
+    let open = |step: &str| customer.mails.get(step).filter(|mail| mail.progress != Progress::Dropped);
+    open("nudge").or_else(|| open("follow_up"))
 }
 
 /// Takes in that a mail is sent. Every way to learn it leads here: the answer, the mailbox, what was told of the mail.
@@ -261,6 +283,13 @@ pub fn mail_sent(
     });
     if step.kind == MailKind::Welcome && customer.standing == Standing::New {
         return Some(signal(customer, true, Signal::WelcomeSent, None, moment));
+    }
+    // Who was put off has as long to answer as everybody.
+    let answered_by = later(sent_at, moment.delays.escalate);
+    let is_short = customer.due.get(&TimerKind::Escalate).is_some_and(|due| answered_by.duration_since(*due) > PUT_OFF);
+    if matches!(step.kind, MailKind::FollowUp | MailKind::Nudge) && is_short {
+        customer.version += 1;
+        arm(customer, TimerKind::Escalate, moment);
     }
     None
 }
@@ -347,6 +376,7 @@ pub fn booking(
     let Some(standing) = standing else {
         let number = customer.bookings.values().map(|booking| booking.number).max().unwrap_or_default() + 1;
         let fresh = Booking {
+            run: customer.run,
             number,
             stands: true,
             told_at,
@@ -361,8 +391,9 @@ pub fn booking(
         };
         customer.bookings.insert(id.clone(), fresh);
         customer.kickoff = Some(id.clone());
+        let applied = signal(customer, true, Signal::Booked, Some(&id), moment);
         tell_if_soon(customer, &id, moment);
-        return signal(customer, true, Signal::Booked, Some(&id), moment);
+        return applied;
     };
     let is_moved = (standing.start, standing.end) != (start, end);
     let kept = Booking {
@@ -401,7 +432,8 @@ fn reminder_time(start: Timestamp, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn tell_if_soon(customer: &mut Customer, id: &str, moment: Moment<'_>) {
-    let soon = customer.bookings.get(id).is_some_and(|booking| booking.remind_at.is_none());
+    let is_soon = |booking: &Booking| booking.remind_at.is_none() && booking.start > moment.now;
+    let soon = customer.bookings.get(id).is_some_and(is_soon);
     if soon {
         customer.add(Todo::Alert { about: About::SoonCall { booking: id.to_owned() } }, moment.by);
     }
@@ -410,8 +442,9 @@ fn tell_if_soon(customer: &mut Customer, id: &str, moment: Moment<'_>) {
 /// The call has another time.
 fn moved(customer: &mut Customer, id: &str, number: u32, moment: Moment<'_>) -> Applied {
     customer.add(Todo::Reminder { booking: id.to_owned() }, moment.by);
-    tell_if_soon(customer, id, moment);
     if customer.kickoff.as_deref() == Some(id) && customer.standing == Standing::KickoffBooked {
+        // The timer of the former time has another version, and another name.
+        customer.version += 1;
         arm(customer, TimerKind::KickoffEnded, moment);
     }
     // A confirmation that is not sent yet will tell the new time by itself.
@@ -424,6 +457,12 @@ fn moved(customer: &mut Customer, id: &str, number: u32, moment: Moment<'_>) -> 
         let sent = sent.filter(|step| step.kind == MailKind::Rescheduled).map(|step| step.number).max();
         let step = Step { kind: MailKind::Rescheduled, number: sent.unwrap_or_default() + 1 };
         want(customer, step, Some(id), moment.by);
+    }
+    tell_if_soon(customer, id, moment);
+    if customer.standing == Standing::KickoffCompleted {
+        // It was taken to be over, and is still to come.
+        customer.kickoff = Some(id.to_owned());
+        return signal(customer, true, Signal::Booked, None, moment);
     }
     Applied::Noted("the call was moved: reminder, timer and customer follow")
 }
@@ -442,6 +481,7 @@ fn cancelled(
         let start = told.start.unwrap_or(told_at);
         let number = customer.bookings.values().map(|booking| booking.number).max().unwrap_or_default();
         let gone = Booking {
+            run: customer.run,
             number,
             stands: false,
             told_at,
@@ -460,6 +500,7 @@ fn cancelled(
     customer.bookings.insert(id.to_owned(), Booking { stands: false, told_at, remind_at: None, ..standing });
     customer.call_back("the call is cancelled", |_, mail| mail.booking.as_deref() == Some(id));
     customer.add(Todo::Reminder { booking: id.to_owned() }, moment.by);
+    customer.finish(&Todo::Alert { about: About::SoonCall { booking: id.to_owned() } });
     if customer.kickoff.as_deref() != Some(id) {
         return Applied::Noted("a call that is not the kickoff is cancelled");
     }
@@ -467,8 +508,12 @@ fn cancelled(
     let other = other.max_by_key(|(_, booking)| booking.number).map(|(id, _)| id.clone());
     customer.kickoff.clone_from(&other);
     if other.is_some() && customer.standing == Standing::KickoffBooked {
+        customer.version += 1;
         arm(customer, TimerKind::KickoffEnded, moment);
         return Applied::Noted("another call is booked, which is the kickoff now");
+    }
+    if other.is_some() && customer.standing == Standing::KickoffCompleted {
+        return signal(customer, true, Signal::Booked, None, moment);
     }
     match signal(customer, true, Signal::BookingCancelled, Some(id), moment) {
         Applied::Nothing(_) => Applied::Noted("the call is cancelled; its reminder goes"),
@@ -476,11 +521,14 @@ fn cancelled(
     }
 }
 
-/// The prep reminder of a call was put into the calendar, or taken out.
-pub fn reminder_stands(customer: &mut Customer, id: &str, reminder: Option<Reminder>) {
-    if let Some(booking) = customer.bookings.get_mut(id) {
-        booking.reminder = reminder;
-    }
+/// The prep reminder of a call was put into the calendar, or taken out. Answers whether it is as the call wants it: the call
+/// may have been moved or cancelled meanwhile.
+pub fn reminder_stands(customer: &mut Customer, id: &str, reminder: Option<Reminder>) -> bool {
+    let Some(booking) = customer.bookings.get_mut(id) else { return true };
+    let wanted = booking.remind_at.filter(|_| booking.stands);
+    let start = reminder.as_ref().and_then(|reminder| reminder.start);
+    booking.reminder = reminder;
+    start == wanted
 }
 
 #[cfg(test)]

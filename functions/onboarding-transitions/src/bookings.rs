@@ -21,8 +21,8 @@ pub struct ToldBooking {
     pub id: String,
     /// The page it was made on.
     pub configuration_id: Option<String>,
-    /// The customer's key, from the page's metadata field.
-    pub customer: Option<String>,
+    /// The deployment and the customer's key, from the page's metadata field.
+    pub customer: Option<(String, String)>,
     /// Everybody's address but the organizer's, as far as the organizer can be told.
     pub guests: Vec<EmailAddress>,
     /// When it begins.
@@ -112,11 +112,12 @@ pub fn booking_in(body: &str, is_ours: impl Fn(&EmailAddress) -> bool) -> Option
 }
 
 /// The customer's key among the fields of a page: the value itself, or an object around it.
-fn customer_in(fields: &Map<String, Value>) -> Option<String> {
+fn customer_in(fields: &Map<String, Value>) -> Option<(String, String)> {
     let value = fields.get(CUSTOMER_FIELD)?;
     let text = value.as_str().or_else(|| value["value"].as_str()).or_else(|| value["default"].as_str())?;
-    let is_key = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_key.then(|| text.to_owned())
+    let (deployment, key) = text.split_once('.')?;
+    let is_key = key.len() == 32 && key.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_key.then(|| (deployment.to_owned(), key.to_owned()))
 }
 
 /// An address that can stand in a mail: it must be one of the web.
@@ -144,12 +145,13 @@ mod tests {
         let info = json!({
             "event_id": "e", "start_time": 1_800_000_000, "end_time": 1_800_003_600, "guest_timezone": "America/Toronto",
             "participants": [{"email": "Rosa@Fabrikam.example", "name": "R"}, {"email": "team@northwind.example"}],
-            "additional_fields": {CUSTOMER_FIELD: "0123456789abcdef0123456789abcdef", "phone": "1"},
+            "additional_fields": {CUSTOMER_FIELD: "crm.0123456789abcdef0123456789abcdef", "phone": "1"},
             "participant_rescheduling_url": "https://book.example/r", "participant_cancellation_url": "javascript:x",
         });
         let booking = told(&json!({"booking_id": "b", "configuration_id": "c", "booking_info": info})).expect("one");
         assert_eq!(emails(&booking), ["rosa@fabrikam.example"]);
-        assert_eq!(booking.customer.as_deref(), Some("0123456789abcdef0123456789abcdef"));
+        let key = "0123456789abcdef0123456789abcdef".to_owned();
+        assert_eq!(booking.customer, Some(("crm".to_owned(), key)));
         assert_eq!((booking.id.as_str(), booking.configuration_id.as_deref()), ("b", Some("c")));
         assert_eq!(booking.reschedule_url.as_deref(), Some("https://book.example/r"));
         assert_eq!(booking.cancel_url, None, "only addresses of the web");

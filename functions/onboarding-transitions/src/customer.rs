@@ -150,9 +150,9 @@ pub struct Mail {
     /// True once it is known that the account may not track mail.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untracked: bool,
-    /// Since when Nylas has taken no more mail, while it does.
+    /// Since when it is offered and not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throttled_since: Option<Timestamp>,
+    pub offered_since: Option<Timestamp>,
     /// When it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
@@ -162,7 +162,7 @@ pub struct Mail {
     /// How many links it holds that are tracked.
     #[serde(default)]
     pub links: usize,
-    /// Why it will not be sent.
+    /// Why it will not be sent; of one whose sending is open, why it shall not be if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -177,7 +177,7 @@ impl Mail {
             until: None,
             key_since: None,
             untracked: false,
-            throttled_since: None,
+            offered_since: None,
             sent_at: None,
             message_id: None,
             links: 0,
@@ -185,16 +185,25 @@ impl Mail {
         }
     }
 
-    /// True if it could still be called back.
+    /// True if it surely is not sent, and is to be.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        matches!(self.progress, Progress::Wanted | Progress::Waiting)
+        matches!(self.progress, Progress::Wanted | Progress::Waiting) && self.key_since.is_none()
+    }
+
+    /// True if it is somebody's turn to send it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.progress, Progress::Wanted | Progress::Sending)
     }
 }
 
 /// A call that was booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Booking {
+    /// The run in which it was booked.
+    #[serde(default)]
+    pub run: u32,
     /// Which of the run, counted from 1.
     pub number: u32,
     /// False once it is cancelled.
@@ -325,6 +334,20 @@ pub enum About {
     },
 }
 
+impl About {
+    /// It in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Escalated => "escalated",
+            Self::Bounced => "bounced",
+            Self::BouncedBefore => "bounced before",
+            Self::SendFailed { .. } => "send failed",
+            Self::SoonCall { .. } => "call at short notice",
+        }
+    }
+}
+
 /// Who is working on what is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtWork {
@@ -397,7 +420,12 @@ impl Customer {
     /// True if this run's nudge is sent, or on its way.
     #[must_use]
     pub fn is_nudged(&self) -> bool {
-        self.mails.get("nudge").is_some_and(|mail| mail.progress != Progress::Dropped)
+        self.mails.get("nudge").is_some_and(|mail| match mail.progress {
+            Progress::Sent => true,
+            Progress::Dropped => false,
+            // One that was called back is not sent again.
+            Progress::Wanted | Progress::Waiting | Progress::Sending => mail.why.is_none(),
+        })
     }
 
     /// Adds something to be done, once.
@@ -418,17 +446,20 @@ impl Customer {
         self.todo.retain(|task| task.what != *what);
     }
 
-    /// Calls mails back that are not sent yet.
+    /// Calls mails back that are not sent yet. Those whose sending is open are not sent again if they were not.
     pub fn call_back(&mut self, why: &str, which: impl Fn(Step, &Mail) -> bool) {
         let mut gone = Vec::new();
         for (name, mail) in &mut self.mails {
             let Some(step) = Step::parse(name) else { continue };
-            if mail.is_unsent() && which(step, mail) {
+            if matches!(mail.progress, Progress::Sent | Progress::Dropped) || !which(step, mail) {
+                continue;
+            }
+            if mail.is_unsent() {
                 mail.progress = Progress::Dropped;
                 mail.until = None;
-                mail.why = Some(why.to_owned());
                 gone.push(name.clone());
             }
+            mail.why = Some(why.to_owned());
         }
         self.todo.retain(|task| match &task.what {
             Todo::Mail { step } | Todo::WakeMail { step, .. } => !gone.contains(step),
@@ -499,12 +530,14 @@ mod tests {
     #[test]
     fn mail_that_is_being_sent_cannot_be_called_back() {
         let mut customer = Customer::new("rosa@fabrikam.example", "Rosa Diaz");
-        for (name, progress) in [("welcome", Progress::Sending), ("nudge", Progress::Waiting)] {
-            customer.mails.insert(name.to_owned(), Mail { progress, ..Mail::wanted(None) });
+        let asked = Some(Timestamp::UNIX_EPOCH);
+        for (name, progress, key_since) in [("welcome", Progress::Sending, asked), ("nudge", Progress::Waiting, None)] {
+            customer.mails.insert(name.to_owned(), Mail { progress, key_since, ..Mail::wanted(None) });
             customer.add(Todo::Mail { step: name.to_owned() }, "m");
         }
         customer.call_back("for a test", |_, _| true);
         assert_eq!(customer.mails["welcome"].progress, Progress::Sending);
+        assert!(customer.mails["welcome"].why.is_some(), "it is not sent again");
         assert_eq!(customer.mails["nudge"].progress, Progress::Dropped);
         assert_eq!(customer.todo.len(), 1);
     }

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 /// A click sooner after the sending than this is a scanner's: nobody has read the mail yet.
 const TOO_SOON: SignedDuration = SignedDuration::from_secs(20);
 
-/// Scanners follow links while the mail is delivered. Beyond this, a click is judged as soon as it is told.
-const DELIVERY: SignedDuration = SignedDuration::from_mins(10);
+/// Scanners follow links while the mail is delivered, some after a while. Beyond this, a click is judged as soon as it is
+/// told.
+const DELIVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Clicks within this are one visit: all links at once are a scanner's.
 const ONE_VISIT: SignedDuration = SignedDuration::from_secs(10);
 
-/// How long after a click the others of the same visit are told at the latest, as far as is waited for them.
+/// How long after a click was told the others of the same visit are told at the latest, as far as is waited for them.
 pub const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(15);
 
 /// How many links at once are a scanner's where it is not known how many the mail holds.
@@ -104,6 +105,8 @@ pub struct Evidence {
     pub step: String,
     /// When it happened.
     pub at: Timestamp,
+    /// When it was told.
+    pub seen_at: Timestamp,
     /// Which link, for clicks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
@@ -127,6 +130,8 @@ pub struct Clicked {
 pub struct Click<'a> {
     /// When.
     pub at: Timestamp,
+    /// When it was told: others of the same visit are told about then.
+    pub seen_at: Timestamp,
     /// Which link.
     pub link: &'a str,
     /// By what; none if that was not told.
@@ -152,7 +157,7 @@ pub fn grade_of_click(
         return (Grade::Soft, "every link at once");
     }
     let of_the_delivery = after_sending.is_some_and(|after| after < DELIVERY);
-    if of_the_delivery && mail.links != 1 && now.duration_since(click.at) < SETTLED_AFTER {
+    if of_the_delivery && mail.links != 1 && now.duration_since(click.seen_at) < SETTLED_AFTER {
         return (Grade::Undecided, "the other links may be followed at once");
     }
     (Grade::Hard, "a person's click")
@@ -189,7 +194,9 @@ mod tests {
     fn graded(click: i64, agent: Option<&str>, others: &[(i64, &str)], links: usize, now: i64) -> Grade {
         let others: Vec<(Timestamp, &str)> = others.iter().map(|(second, link)| (at(*second), *link)).collect();
         let mail = Clicked { sent_at: Some(at(0)), links };
-        grade_of_click(&Click { at: at(click), link: "0", agent }, &others, mail, at(now)).0
+        // Told a second after it happened.
+        let click = Click { at: at(click), seen_at: at(click + 1), link: "0", agent };
+        grade_of_click(&click, &others, mail, at(now)).0
     }
 
     #[test]
@@ -216,9 +223,18 @@ mod tests {
     #[test]
     fn click_while_the_mail_is_delivered_is_not_judged_before_others_could_follow() {
         assert_eq!(graded(60, Some(BROWSER), &[], 3, 62), Grade::Undecided);
-        assert_eq!(graded(60, Some(BROWSER), &[], 3, 75), Grade::Hard);
-        assert_eq!(graded(60, Some(BROWSER), &[(61, "1"), (62, "2")], 3, 75), Grade::Soft);
-        assert_eq!(graded(601, Some(BROWSER), &[], 3, 602), Grade::Hard);
+        assert_eq!(graded(60, Some(BROWSER), &[], 3, 75), Grade::Undecided, "fourteen seconds after it was told");
+        assert_eq!(graded(60, Some(BROWSER), &[], 3, 76), Grade::Hard);
+        assert_eq!(graded(60, Some(BROWSER), &[(61, "1"), (62, "2")], 3, 76), Grade::Soft);
+        assert_eq!(graded(3601, Some(BROWSER), &[], 3, 3602), Grade::Hard);
+    }
+
+    #[test]
+    fn click_that_is_told_late_is_not_judged_before_others_that_are_told_late_could_follow() {
+        let mail = Clicked { sent_at: Some(at(0)), links: 3 };
+        let click = Click { at: at(60), seen_at: at(900), link: "0", agent: Some(BROWSER) };
+        assert_eq!(grade_of_click(&click, &[], mail, at(901)).0, Grade::Undecided);
+        assert_eq!(grade_of_click(&click, &[], mail, at(915)).0, Grade::Hard);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::customer::{AtWork, Customer};
 /// Longer than the function may run (30 s).
 const AT_WORK_FOR: SignedDuration = SignedDuration::from_secs(35);
 
+/// The class of what is not done because somebody else has the record.
+pub const BUSY: &str = "onboarding.busy";
+
 /// How often a write that lost a race is decided again. Few write to one customer at once.
 const MOST_RACES: usize = 20;
 
@@ -129,12 +132,14 @@ pub struct Hold<'a, D> {
     pub customer: Box<Customer>,
     revision: Revision,
     who: String,
+    /// What people were told of.
+    pub told: Vec<String>,
 }
 
 impl<'a, D: Documents> Hold<'a, D> {
     /// What [`take_in`] has taken.
     pub fn new(documents: &'a D, clock: Clock, customer: Box<Customer>, revision: Revision, who: String) -> Self {
-        Self { documents, clock, customer, revision, who }
+        Self { documents, clock, customer, revision, who, told: Vec::new() }
     }
 
     fn is_mine(&self, customer: &Customer) -> bool {
@@ -164,7 +169,7 @@ impl<'a, D: Documents> Hold<'a, D> {
             if !self.is_mine(&standing.customer) && !let_go {
                 let what = "somebody else works on this customer".to_owned();
                 let retry_after = std::time::Duration::from_secs(1);
-                return Err(Failure::Untried { class: "onboarding.busy", what, retry_after });
+                return Err(Failure::Untried { class: BUSY, what, retry_after });
             }
             *self.customer = standing.customer;
             self.revision = standing.revision;

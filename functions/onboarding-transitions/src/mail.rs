@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use regex::Regex;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use url::Url;
 
@@ -66,6 +67,13 @@ impl Rendered {
     #[must_use]
     pub fn links(&self) -> Vec<&str> {
         LINK.captures_iter(&self.body).filter_map(|found| found.get(1)).map(|link| link.as_str()).collect()
+    }
+
+    /// How many pages of the web they lead to: as many as a scanner follows.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        let pages: BTreeSet<&str> = self.links().into_iter().filter(|link| link.starts_with("http")).collect();
+        pages.len()
     }
 }
 
@@ -220,7 +228,8 @@ impl Templates {
         let fill = |part: &str| self.engine.get_template(part).and_then(|template| template.render(words.to_value()));
         let subject = fill(&format!("{name}{SUBJECT}")).map_err(broken)?;
         let body = fill(name).map_err(broken)?;
-        Ok(Rendered { subject: one_line(&subject), body: body.trim().to_owned() })
+        let subject = one_line(&subject).chars().take(LONGEST_SUBJECT).collect();
+        Ok(Rendered { subject, body: body.trim().to_owned() })
     }
 }
 
@@ -254,7 +263,7 @@ fn told(error: &minijinja::Error) -> String {
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    spaced.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST_SUBJECT).collect()
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -344,6 +353,7 @@ mod tests {
         let team = TimeZone::get("Europe/Stockholm").expect("a zone");
         let start: Timestamp = "2026-12-01T15:00:00Z".parse().expect("a time");
         let booking = Booking {
+            run: 1,
             number: 1,
             stands: true,
             told_at: start,

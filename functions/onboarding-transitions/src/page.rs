@@ -7,7 +7,6 @@ use url::Url;
 use crate::bookings::CUSTOMER_FIELD;
 use crate::customer::Customer;
 use crate::mail::{TemplateError, Words, fill_in};
-use shared::domain::digest::sha256_hex;
 
 /// The file that the function was built with.
 const BUILT_IN: &str = include_str!("../scheduler.toml");
@@ -28,6 +27,8 @@ pub struct PageSettings {
     pub days_ahead: u32,
     /// The calendar it is booked in.
     pub calendar: String,
+    /// Whether Nylas writes to the guest as well, beside the mails of the onboarding.
+    pub nylas_mails: bool,
     /// The time zone of the opening hours; the team's where none is named.
     #[serde(default)]
     pub time_zone: Option<String>,
@@ -142,7 +143,7 @@ impl PageSettings {
         slug: &str,
         organizer: (&str, &str),
         team_zone: &str,
-        words: &Words<'_>,
+        (loop_id, words): (&str, &Words<'_>),
     ) -> Result<Value, TemplateError> {
         let (name, email) = organizer;
         let zone = self.time_zone.as_deref().unwrap_or(team_zone);
@@ -169,31 +170,35 @@ impl PageSettings {
                 "title": fill_in("title", &self.title, words)?,
                 "description": fill_in("description", &self.description, words)?,
                 "timezone": zone,
+                "disable_emails": !self.nylas_mails,
             },
             "scheduler": {
                 "available_days_in_future": self.days_ahead,
                 "min_booking_notice": self.notice_minutes,
                 "additional_fields": {
-                    CUSTOMER_FIELD: { "label": "Customer", "type": "metadata", "required": false, "default": customer.key() },
+                    CUSTOMER_FIELD: { "label": "Customer", "type": "metadata", "required": false, "default": field_of(loop_id, customer) },
                 },
             },
         }))
     }
 }
 
-/// The end of the address of a customer's page: unique in a Nylas application, which several stacks may share, and for each
-/// run another.
+/// A fresh end of a page's address. Nobody can tell it from what is known of a customer: whoever has the address reads the
+/// customer's name and can book.
 #[must_use]
-pub fn slug_of(loop_id: &str, customer: &Customer) -> String {
-    let run = customer.run.to_string();
-    let digest = sha256_hex(&[b"page:", loop_id.as_bytes(), b"/", customer.email.as_bytes(), b"/", run.as_bytes()]);
-    format!("kickoff-{}", digest.get(..24).unwrap_or_default())
+pub fn new_slug() -> String {
+    format!("kickoff-{:024x}", rand::random::<u128>() >> 32)
+}
+
+/// What the page's metadata says of whose it is. Other deployments of the same Nylas application are told of it as well.
+fn field_of(loop_id: &str, customer: &Customer) -> String {
+    format!("{loop_id}.{}", customer.key())
 }
 
 /// The address of a customer's page, filled in with the name, and with the address so that it cannot be changed (Nylas
 /// docs, `scheduler/hosted-scheduling-pages`).
 #[must_use]
-pub fn address_of(base: &Url, slug: &str, customer: &Customer) -> String {
+pub fn address_of(base: &Url, slug: &str, loop_id: &str, customer: &Customer) -> String {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push(slug);
@@ -201,7 +206,7 @@ pub fn address_of(base: &Url, slug: &str, customer: &Customer) -> String {
     url.query_pairs_mut()
         .append_pair("name", &customer.name)
         .append_pair("email__readonly", &customer.email)
-        .append_pair(CUSTOMER_FIELD, &customer.key());
+        .append_pair(CUSTOMER_FIELD, &field_of(loop_id, customer));
     url.to_string()
 }
 
@@ -231,31 +236,33 @@ mod tests {
     fn page_has_what_the_file_says_and_the_customers_key_as_metadata() {
         let (settings, customer) = (PageSettings::built_in().expect("settings"), customer());
         let organizer = ("Northwind", "team@northwind.example");
-        let made = settings.configuration(&customer, "kickoff-1", organizer, "Europe/Stockholm", &words(&customer));
+        let made =
+            settings.configuration(&customer, "kickoff-1", organizer, "Europe/Stockholm", ("crm", &words(&customer)));
         let made = made.expect("a configuration");
         assert_eq!(made["availability"]["duration_minutes"], 30);
         assert_eq!(made["event_booking"]["title"], "Kickoff call: Rosa & <Diaz> and Northwind");
         let hours = &made["participants"][0]["availability"]["open_hours"][0];
         assert_eq!((&hours["days"], &hours["timezone"]), (&json!([1, 2, 3, 4, 5]), &json!("Europe/Stockholm")));
         let field = &made["scheduler"]["additional_fields"][CUSTOMER_FIELD];
-        assert_eq!((&field["type"], &field["default"]), (&json!("metadata"), &json!(customer.key())));
+        assert_eq!(
+            (&field["type"], &field["default"]),
+            (&json!("metadata"), &json!(format!("crm.{}", customer.key())))
+        );
     }
 
     #[test]
     fn address_is_filled_in_and_encoded_and_the_customers_address_cannot_be_changed() {
         let base = Url::parse("https://book.nylas.com/us/app/").expect("a URL");
-        let address = address_of(&base, "kickoff-1", &customer());
+        let address = address_of(&base, "kickoff-1", "crm", &customer());
         assert!(address.starts_with("https://book.nylas.com/us/app/kickoff-1?name=Rosa+%26+%3CDiaz%3E"), "{address}");
         assert!(address.contains("email__readonly=rosa%2Bx%40fabrikam.example"), "{address}");
     }
 
     #[test]
-    fn slug_differs_by_stack_customer_and_run() {
-        let one = slug_of("a", &customer());
-        assert_eq!(one, slug_of("a", &customer()));
-        assert_ne!(one, slug_of("b", &customer()));
-        assert_ne!(one, slug_of("a", &Customer { run: 2, ..customer() }));
-        assert_ne!(one, slug_of("a", &Customer { run: 1, ..Customer::new("o@x.example", "O") }));
+    fn slug_cannot_be_told_from_the_customer() {
+        let (one, other) = (new_slug(), new_slug());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), other.len()), (32, 32));
     }
 
     #[test]

@@ -53,6 +53,13 @@ pub trait Correspond: Sync {
         deadline: Deadline,
     ) -> impl Future<Output = Result<Option<Message>, NylasError>> + Send;
 
+    /// What the account is at, for example `google`; none if that cannot be told.
+    fn provider(
+        &self,
+        grant: &GrantId,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Option<String>, NylasError>> + Send;
+
     /// Makes a booking page.
     fn create_configuration(
         &self,
@@ -137,6 +144,10 @@ impl Correspond for Nylas {
         deadline: Deadline,
     ) -> Result<Option<Message>, NylasError> {
         self.message(grant, id, headers, deadline).await
+    }
+
+    async fn provider(&self, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, NylasError> {
+        Ok(self.grant(grant, deadline).await?.and_then(|grant| grant.provider))
     }
 
     async fn create_configuration(

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 use shared::domain::address::EmailAddress;
 use shared::domain::customer_event::CustomerEvent;
@@ -20,7 +21,7 @@ use crate::apply::{self, Applied, BookingNews, Moment};
 use crate::bookings::{ToldBooking, booking_in};
 use crate::customer::{Customer, Progress, Todo, digest_of};
 use crate::evidence::{Click, Clicked, Evidence, EvidenceKind, Grade, SETTLED_AFTER, grade_of_click};
-use crate::hold::{Hold, Taken, take_in};
+use crate::hold::{BUSY, Hold, Taken, take_in};
 use crate::ports::{Correspond as _, Ports, Provision, Settings};
 use crate::step::{Label, Step};
 use crate::table::{Signal, TimerKind};
@@ -76,6 +77,8 @@ pub struct Onboarding<'a, P: Ports> {
     pub(crate) ports: Provision<'a, P>,
     pub(crate) settings: Settings,
     pub(crate) turns: Arc<Turns>,
+    /// What the account is at, once that is known. It stays so for as long as the instance lives.
+    pub(crate) provider: OnceCell<Option<String>>,
 }
 
 impl<'a, P: Ports> Onboarding<'a, P> {
@@ -89,7 +92,7 @@ impl<'a, P: Ports> Onboarding<'a, P> {
     /// The same with what is known of turns.
     #[must_use]
     pub fn with_turns(ports: Provision<'a, P>, settings: Settings, turns: Arc<Turns>) -> Self {
-        Self { ports, settings, turns }
+        Self { ports, settings, turns, provider: OnceCell::new() }
     }
 }
 
@@ -152,6 +155,9 @@ impl<P: Ports> Onboarding<'_, P> {
                 let Some(label) = label else {
                     return Ok(Decision::skipped("the label is another campaign's"));
                 };
+                if envelope.grant.as_ref().is_some_and(|grant| *grant != self.settings.grant) {
+                    return Ok(Decision::skipped("the mail is another account's"));
+                }
                 let Some(told) = told_in(&work.body, kind) else { return Err(unreadable("the notification")) };
                 let Some(email) = self.known("customer", &label.customer).await? else {
                     return Ok(Decision::skipped("the label is of no customer of this deployment"));
@@ -230,12 +236,13 @@ impl<P: Ports> Onboarding<'_, P> {
             Some(Taken::Done(customer, applied)) => Ok(decision_of(&applied, &customer)),
             Some(Taken::Busy(_)) => {
                 let what = "somebody else works on this customer; the news is taken in".to_owned();
-                Err(Failure::Untried { class: "onboarding.busy", what, retry_after: SOON })
+                Err(Failure::Untried { class: BUSY, what, retry_after: SOON })
             }
             Some(Taken::Hold(customer, revision, who, applied)) => {
                 let mut hold = Hold::new(self.ports.documents, self.ports.clock.clone(), customer, revision, who);
                 self.carry_out(&mut hold, by, work).await?;
-                Ok(decision_of(&applied, &hold.customer))
+                let decision = decision_of(&applied, &hold.customer);
+                Ok(if hold.told.is_empty() { decision } else { decision.with("told", hold.told) })
             }
         }
     }
@@ -269,14 +276,15 @@ impl<P: Ports> Onboarding<'_, P> {
             apply::mail_sent(customer, label.step, sent_at, told.message_id.as_deref(), moment);
             match &reply {
                 Some((id, (grade, reason))) => {
-                    let evidence = new_evidence(customer, EvidenceKind::Reply, label, id, at, (*grade, reason));
+                    let evidence =
+                        new_evidence(customer, EvidenceKind::Reply, label, id, (at, moment.now), (*grade, reason));
                     weigh(customer, evidence.into_iter().collect(), &[], moment)
                 }
                 None if kind == "message.link_clicked" => clicks(customer, label, &told.clicks, at, moment),
                 None => {
                     let id = at.as_second().to_string();
                     let worth = (Grade::Soft, "pictures are loaded by mail clients and scanners too");
-                    let evidence = new_evidence(customer, EvidenceKind::Open, label, &id, at, worth);
+                    let evidence = new_evidence(customer, EvidenceKind::Open, label, &id, (at, moment.now), worth);
                     weigh(customer, evidence.into_iter().collect(), &[], moment)
                 }
             }
@@ -292,7 +300,7 @@ impl<P: Ports> Onboarding<'_, P> {
         let nylas = self.ports.nylas;
         let fetched = match nylas.message(&self.settings.grant, id, HeaderFields::All, work.deadline).await {
             Ok(fetched) => fetched,
-            Err(error @ NylasError::Call(_)) => return Err(error.into()),
+            Err(error @ NylasError::Call(_)) if !error.is_refused() => return Err(error.into()),
             // Whatever the account lacks, the notification itself was told.
             Err(_) => None,
         };
@@ -332,7 +340,8 @@ impl<P: Ports> Onboarding<'_, P> {
         }
         let Some(bounce) = bounce_in(&work.body) else { return Err(unreadable("the notification")) };
         let mut decision = Decision::skipped("nobody of this address is a customer");
-        for email in &bounce.addresses {
+        let named = bounce.addresses.iter().filter(|email| Some(*email) != bounce.recipient.as_ref());
+        for email in bounce.recipient.iter().chain(named) {
             let applied = self
                 .take((email.as_str(), ""), by, work, |customer, exists, moment| {
                     if exists {
@@ -376,10 +385,13 @@ impl<P: Ports> Onboarding<'_, P> {
         {
             return Ok(Some((email, "the booking page")));
         }
-        if let Some(key) = &told.customer
-            && let Some(email) = self.known("customer", key).await?
-        {
-            return Ok(Some((email, "the page's metadata")));
+        if let Some((deployment, key)) = &told.customer {
+            if deployment != self.settings.loop_id.as_str() {
+                return Ok(None);
+            }
+            if let Some(email) = self.known("customer", key).await? {
+                return Ok(Some((email, "the page's metadata")));
+            }
         }
         for guest in &told.guests {
             if crate::hold::read(self.ports.documents, guest.as_str()).await?.is_some() {
@@ -418,14 +430,14 @@ fn new_evidence(
     kind: EvidenceKind,
     label: &Label,
     id: &str,
-    at: Timestamp,
+    (at, seen_at): (Timestamp, Timestamp),
     (grade, reason): (Grade, &str),
 ) -> Option<Evidence> {
     let step = label.step.to_string();
     let id = digest_of(&format!("{}/{step}/{kind:?}/{id}", label.run));
     let is_known = customer.evidence.iter().any(|known| known.id == id);
     let reason = reason.to_owned();
-    (!is_known).then_some(Evidence { id, kind, run: label.run, step, at, link: None, grade, reason })
+    (!is_known).then_some(Evidence { id, kind, run: label.run, step, at, seen_at, link: None, grade, reason })
 }
 
 /// Keeps evidence and lets the table say what follows from the strongest of it, and of what was judged beside it.
@@ -454,32 +466,39 @@ fn clicks(customer: &mut Customer, label: &Label, told: &[ToldClick], at: Timest
     for click in told {
         let when = click.at.unwrap_or(at);
         let worth = (Grade::Undecided, "");
-        let Some(evidence) = new_evidence(customer, EvidenceKind::Click, label, &click.id, when, worth) else {
+        let Some(evidence) = new_evidence(customer, EvidenceKind::Click, label, &click.id, (when, moment.now), worth)
+        else {
             continue;
         };
         found.push((Evidence { link: Some(click.link.clone()), ..evidence }, click.agent.clone()));
     }
-    let others: Vec<(Timestamp, String)> = customer
-        .evidence
-        .iter()
-        .filter(|known| known.kind == EvidenceKind::Click && known.run == label.run && known.step == step)
-        .chain(found.iter().map(|(evidence, _)| evidence))
-        .filter_map(|known| Some((known.at, known.link.clone()?)))
-        .collect();
+    let mut others = clicks_of(customer, &step);
+    others.extend(found.iter().filter_map(|(evidence, _)| Some((evidence.at, evidence.link.clone()?))));
     let mail = clicked(customer, &step);
     for (evidence, agent) in &mut found {
         judge(evidence, agent.as_deref(), &others, mail, moment.now);
     }
     let found: Vec<Evidence> = found.into_iter().map(|(evidence, _)| evidence).collect();
-    let undecided =
-        found.iter().filter(|evidence| evidence.grade == Grade::Undecided).map(|evidence| evidence.at).max();
     // What others say of a click that was not judged yet.
     let judged = rejudge(customer, &step, &others, moment.now);
-    if let Some(at) = undecided {
-        let at = at.checked_add(SETTLED_AFTER).unwrap_or(at);
-        customer.add(Todo::JudgeClicks { step, at }, moment.by);
+    if found.iter().any(|evidence| evidence.grade == Grade::Undecided) {
+        judge_later(customer, &step, moment);
     }
     weigh(customer, found, &judged, moment)
+}
+
+/// The clicks of a mail of this run, each a time and a link.
+fn clicks_of(customer: &Customer, step: &str) -> Vec<(Timestamp, String)> {
+    let is_one =
+        |known: &&Evidence| known.kind == EvidenceKind::Click && known.run == customer.run && known.step == step;
+    let clicks = customer.evidence.iter().filter(is_one);
+    clicks.filter_map(|click| Some((click.at, click.link.clone()?))).collect()
+}
+
+/// Has clicks judged once the others of the same visit were told.
+fn judge_later(customer: &mut Customer, step: &str, moment: Moment<'_>) {
+    let at = moment.now.checked_add(SETTLED_AFTER).unwrap_or(moment.now);
+    customer.add(Todo::JudgeClicks { step: step.to_owned(), at }, moment.by);
 }
 
 fn clicked(customer: &Customer, step: &str) -> Clicked {
@@ -490,7 +509,8 @@ fn clicked(customer: &Customer, step: &str) -> Clicked {
 fn judge(evidence: &mut Evidence, agent: Option<&str>, others: &[(Timestamp, String)], mail: Clicked, now: Timestamp) {
     let link = evidence.link.clone().unwrap_or_default();
     let others: Vec<(Timestamp, &str)> = others.iter().map(|(at, link)| (*at, link.as_str())).collect();
-    let (grade, reason) = grade_of_click(&Click { at: evidence.at, link: &link, agent }, &others, mail, now);
+    let click = Click { at: evidence.at, seen_at: evidence.seen_at, link: &link, agent };
+    let (grade, reason) = grade_of_click(&click, &others, mail, now);
     evidence.grade = grade;
     reason.clone_into(&mut evidence.reason);
 }
@@ -513,20 +533,14 @@ fn judge_clicks(customer: &mut Customer, job: &StepJob, moment: Moment<'_>) -> A
     if customer.run != job.run {
         return Applied::Nothing("the mail is of another run");
     }
-    let others: Vec<(Timestamp, String)> = customer
-        .evidence
-        .iter()
-        .filter(|known| known.kind == EvidenceKind::Click && known.run == job.run && known.step == job.step)
-        .filter_map(|known| Some((known.at, known.link.clone()?)))
-        .collect();
+    let others = clicks_of(customer, &job.step);
     let grades = rejudge(customer, &job.step, &others, moment.now);
     if grades.contains(&Grade::Hard) {
         apply::signal(customer, true, Signal::Engagement, None, moment)
     } else if grades.contains(&Grade::Soft) {
         apply::signal(customer, true, Signal::Open, None, moment)
     } else if grades.contains(&Grade::Undecided) {
-        let at = moment.now.checked_add(SETTLED_AFTER).unwrap_or(moment.now);
-        customer.add(Todo::JudgeClicks { step: job.step.clone(), at }, moment.by);
+        judge_later(customer, &job.step, moment);
         Applied::Noted("not judged yet")
     } else {
         Applied::Nothing("judged before")

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use shared::alerts::tell;
+use shared::alerts::{escaped, tell};
 use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
@@ -16,7 +16,7 @@ use crate::apply::{Moment, mail_sent};
 use crate::customer::{Customer, Mail, Page, Progress, Todo, digest_of};
 use crate::hold::Hold;
 use crate::mail::{MOST_LINKS, Rendered, Words, call_in, known_zone, zone_of};
-use crate::page::{address_of, slug_of};
+use crate::page::{address_of, new_slug};
 use crate::ports::{Correspond as _, Ports};
 use crate::process::Onboarding;
 use crate::step::{MailKind, Step};
@@ -35,7 +35,10 @@ const KEY_ENDS: SignedDuration = SignedDuration::from_mins(61);
 /// How long to wait where Nylas takes no more mail and does not say for how long.
 const THROTTLED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
-/// For how long a mail is offered again that Nylas takes no more of.
+/// When a mail is offered again whose sending came to nothing: after as long as it was offered in vain, within these.
+const OFFERED_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(30));
+
+/// For how long a mail is offered again that Nylas does not take.
 const OFFERED_FOR: SignedDuration = SignedDuration::from_hours(4 * 24);
 
 /// How far back a mail is looked for.
@@ -45,8 +48,8 @@ const LOOKED_BACK: SignedDuration = SignedDuration::from_hours(14 * 24);
 enum Outcome {
     /// It was sent then, as this message where that is known.
     Sent(Timestamp, Option<String>),
-    /// Not before then. True if that is because too many mails are sent.
-    Later(Timestamp, bool),
+    /// Not before then, and why.
+    Later(Timestamp, &'static str),
     /// Once more, without tracking.
     Untracked,
 }
@@ -56,98 +59,128 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 impl<P: Ports> Onboarding<'_, P> {
-    /// Sends a mail, or has it wait.
+    /// Sends a mail, or has it wait. Never by the message's own back-off where Nylas is the cause: the customer's other news
+    /// must pass.
     pub(crate) async fn send(&self, step: Step, hold: &mut Hold<'_, P::Documents>, work: &Work) -> Result<(), Failure> {
+        match self.try_to_send(step, hold, work).await {
+            Err(Failure::Transient { class, what, retry_after }) if class.starts_with("nylas.") => {
+                let (now, name) = (self.ports.clock.now(), step.to_string());
+                let since = hold.customer.mails.get(&name).and_then(|mail| mail.offered_since).unwrap_or(now);
+                let (shortest, longest) = OFFERED_AGAIN;
+                let asked = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
+                let wait = asked.unwrap_or_else(|| now.duration_since(since).min(longest)).max(shortest);
+                self.offer_again(&name, hold, later(now, wait), &what).await
+            }
+            other => other,
+        }
+    }
+
+    /// Has a mail wait that Nylas does not take, unless it has done so for too long.
+    async fn offer_again(
+        &self,
+        name: &str,
+        hold: &mut Hold<'_, P::Documents>,
+        until: Timestamp,
+        why: &str,
+    ) -> Result<(), Failure> {
+        let now = self.ports.clock.now();
+        let since = hold.customer.mails.get(name).and_then(|mail| mail.offered_since).unwrap_or(now);
+        if now.duration_since(since) < OFFERED_FOR {
+            return self.wait(name, hold, until, Some(since)).await;
+        }
+        let what = format!(
+            "the mail `{name}` could not be sent for four days; the last time: {why}. Look at the account's limits and its provider, then redrive the message"
+        );
+        // A redriven message begins anew.
+        hold.update(|customer| change_open(customer, name, |mail| mail.offered_since = None)).await?;
+        Err(Failure::permanent("onboarding.not_taken", what))
+    }
+
+    async fn try_to_send(&self, step: Step, hold: &mut Hold<'_, P::Documents>, work: &Work) -> Result<(), Failure> {
         let name = step.to_string();
         let done = Todo::Mail { step: name.clone() };
-        let Some(mail) = hold.customer.mails.get(&name).cloned() else {
+        let Some(mail) = hold.customer.mails.get(&name).cloned().filter(Mail::is_open) else {
             return hold.update(|customer| customer.finish(&done)).await;
         };
-        if !matches!(mail.progress, Progress::Wanted | Progress::Sending) {
-            return hold.update(|customer| customer.finish(&done)).await;
+        // Asked for before, so that its sending may have come to something. Not beyond the hour of its key alone: Nylas may
+        // forget a key whose caller is gone (Nylas changelog of 2026-09-28), and then the mailbox alone knows.
+        if let Some(since) = mail.key_since
+            && let Some(id) = self.look_for(step, &hold.customer, work).await?
+        {
+            return self.record_sent(step, hold, since, Some(id)).await;
         }
-        if let Some(why) = forbidden(&hold.customer) {
-            let drop = |customer: &mut Customer| {
-                change_unsettled(customer, &name, |mail| {
-                    mail.progress = Progress::Dropped;
-                    mail.why = Some(why.to_owned());
-                });
-                customer.finish(&done);
-            };
-            return hold.update(drop).await;
-        }
-        let now = self.ports.clock.now();
-        if mail.progress == Progress::Wanted {
-            let zone = known_zone(&hold.customer);
-            let hours = self.settings.hours.as_ref().zip(zone.as_ref());
-            let waited = mail.until.is_some();
-            let turn = self.turns.ask(self.ports.documents, step.kind.class(), waited, hours, now).await?;
-            if let Some(until) = turn {
-                return self.wait(&name, hold, until, mail.throttled_since).await;
-            }
-            hold.update(|customer| change_unsettled(customer, &name, |mail| mail.progress = Progress::Sending)).await?;
+        if let Some(why) = forbidden(&hold.customer, &name) {
+            return self.drop_mail(&name, &why, hold).await;
         }
         let booking_url = if needs_page(step.kind) { self.page(hold, work).await? } else { String::new() };
         let rendered = self.render(step, &hold.customer, &mail, &booking_url)?;
-        let links = rendered.links().len();
         self.refuse_too_many_links(step, &rendered, work).await?;
-        // Asked for before, so that its sending may have come to something.
-        let mut asked_before = mail.key_since;
+        if mail.progress == Progress::Wanted {
+            let zone = known_zone(&hold.customer);
+            let hours = self.settings.hours.as_ref().zip(zone.as_ref());
+            let (waited, now) = (mail.until.is_some(), self.ports.clock.now());
+            let turn = self.turns.ask(self.ports.documents, step.kind.class(), waited, hours, now).await?;
+            if let Some(until) = turn {
+                return self.wait(&name, hold, until, None).await;
+            }
+        }
+        let mut untracked = mail.untracked;
         loop {
             let now = self.ports.clock.now();
-            // Not beyond the hour of its key alone: Nylas may forget a key whose caller is gone (Nylas changelog of
-            // 2026-09-28), and then the mailbox alone knows.
-            if asked_before.is_some()
-                && let Some(id) = self.look_for(step, &hold.customer, work).await?
-            {
-                return self.record_sent(step, hold, asked_before.unwrap_or(now), Some(id)).await;
-            }
-            let key_since = asked_before.filter(|since| now.duration_since(*since) < KEY_HOLDS).unwrap_or(now);
+            let holds = |since: &Timestamp| now.duration_since(*since) < KEY_HOLDS && untracked == mail.untracked;
+            let key_since = mail.key_since.filter(holds).unwrap_or(now);
             let begin = |customer: &mut Customer| {
-                change_unsettled(customer, &name, |mail| {
+                change_open(customer, &name, |mail| {
+                    mail.progress = Progress::Sending;
                     mail.key_since = Some(key_since);
-                    mail.links = links;
+                    mail.untracked = untracked;
+                    mail.links = rendered.pages();
                 });
             };
             hold.update(begin).await?;
+            // Somebody's news may have come in between: it is called back, or known to be sent.
+            let is_being_sent = hold.customer.mails.get(&name).is_some_and(|mail| mail.progress == Progress::Sending);
+            if !is_being_sent {
+                return hold.update(|customer| customer.finish(&done)).await;
+            }
+            if let Some(why) = forbidden(&hold.customer, &name) {
+                return self.drop_mail(&name, &why, hold).await;
+            }
             match self.offer(step, hold, &rendered, key_since, work).await? {
                 Outcome::Sent(at, id) => return self.record_sent(step, hold, at, id).await,
-                Outcome::Later(until, throttled) => {
-                    let since = throttled.then(|| mail.throttled_since.unwrap_or(now));
-                    if since.is_some_and(|since| now.duration_since(since) >= OFFERED_FOR) {
-                        let what = "Nylas or the mailbox has taken no more mail for four days: look at the account's \
-                                    limits, then redrive the message";
-                        return Err(Failure::permanent("onboarding.throttled", what));
-                    }
-                    if throttled && asked_before.is_none() {
-                        // Surely not sent, so that nothing is to be looked for.
-                        hold.update(|customer| change_unsettled(customer, &name, |mail| mail.key_since = None)).await?;
-                    }
-                    return self.wait(&name, hold, until, since).await;
-                }
-                Outcome::Untracked => {
-                    hold.update(|customer| change_unsettled(customer, &name, |mail| mail.untracked = true)).await?;
-                    asked_before = None;
-                }
+                Outcome::Later(until, why) => return self.offer_again(&name, hold, until, why).await,
+                Outcome::Untracked => untracked = true,
             }
         }
     }
 
-    /// Has a mail wait: a schedule of its own brings it back.
+    /// A mail will not be sent.
+    async fn drop_mail(&self, name: &str, why: &str, hold: &mut Hold<'_, P::Documents>) -> Result<(), Failure> {
+        let drop = |customer: &mut Customer| {
+            change_open(customer, name, |mail| {
+                mail.progress = Progress::Dropped;
+                mail.why = Some(why.to_owned());
+            });
+            customer.finish(&Todo::Mail { step: name.to_owned() });
+        };
+        hold.update(drop).await
+    }
+
+    /// Has a mail wait: a schedule of its own brings it back. `offered_since` is set while Nylas does not take it.
     async fn wait(
         &self,
         name: &str,
         hold: &mut Hold<'_, P::Documents>,
         until: Timestamp,
-        throttled_since: Option<Timestamp>,
+        offered_since: Option<Timestamp>,
     ) -> Result<(), Failure> {
         let change = |customer: &mut Customer| {
             let by = asked_by(customer, name);
             let mut waits = false;
-            change_unsettled(customer, name, |mail| {
+            change_open(customer, name, |mail| {
                 mail.progress = Progress::Waiting;
                 mail.until = Some(until);
-                mail.throttled_since = throttled_since;
+                mail.offered_since = offered_since.or(mail.offered_since);
                 waits = true;
             });
             customer.finish(&Todo::Mail { step: name.to_owned() });
@@ -169,17 +202,21 @@ impl<P: Ports> Onboarding<'_, P> {
     ) -> Result<Outcome, Failure> {
         let customer = &hold.customer;
         let untracked = customer.mails.get(&step.to_string()).is_some_and(|mail| mail.untracked);
-        let content = self.content(step, customer, rendered, untracked);
+        let content = self.content(step, customer, rendered, untracked, work).await?;
         let key = self.idempotency_key(step, customer, untracked);
         let sent = self.ports.nylas.send_mail(&self.settings.grant, &content, &key, work.deadline).await;
         let now = self.ports.clock.now();
+        let key_ends = later(key_since, KEY_ENDS);
         match sent {
             Ok(receipt) => Ok(Outcome::Sent(now, receipt.message_id)),
+            // What Nylas remembers of an earlier try is no news: the mailbox was looked into, and the key has to end.
+            Err(SendError::Remembered(_)) => Ok(Outcome::Later(key_ends, "an earlier answer stands")),
+            Err(SendError::KeyUsed) => Ok(Outcome::Later(key_ends, "the key stands for other content")),
             Err(SendError::Throttled { retry_after }) => {
                 let wait = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(THROTTLED_FOR);
                 let until = later(now, wait.max(SignedDuration::from_secs(1)));
                 self.turns.pause(self.ports.documents, until, now).await?;
-                Ok(Outcome::Later(until, true))
+                Ok(Outcome::Later(until, "too many mails"))
             }
             Err(SendError::TrackingRefused(why)) if !untracked => {
                 self.note("tracking-refused", self.settings.grant.as_str(), &why).await?;
@@ -187,21 +224,14 @@ impl<P: Ports> Onboarding<'_, P> {
             }
             Err(SendError::LinkRefused(why)) => {
                 let text = format!(
-                    "The mail “{step}” of the onboarding is not sent to anybody: Nylas refuses one of its links. Its words: {why}. Links of the mail: {}. Mend the template or the parameter that holds the link, deploy, and redrive the dead letters.",
+                    "The mail “{step}” of the onboarding is not sent to anybody: Nylas refuses one of its links. Its words: {}. Links of the mail: {}. Mend the template or the parameter that holds the link, deploy, and redrive the dead letters.",
+                    escaped(&why),
                     rendered.links().join(", ")
                 );
-                self.tell_once(&format!("{step}/{why}"), &text, work).await?;
-                Err(SendError::LinkRefused(why).into())
-            }
-            // Nylas remembers an answer, or another content, of an earlier try: the mailbox knows whether it was sent.
-            Err(error @ (SendError::KeyUsed | SendError::Unknown { again: true, .. })) => {
-                match self.look_for(step, customer, work).await? {
-                    Some(id) => Ok(Outcome::Sent(key_since, Some(id))),
-                    None if now.duration_since(key_since) < KEY_ENDS => {
-                        Ok(Outcome::Later(later(key_since, KEY_ENDS), false))
-                    }
-                    None => Err(error.into()),
-                }
+                let hosts: Vec<String> = rendered.links().into_iter().filter_map(host_of).collect();
+                let refused: Vec<&str> = hosts.iter().map(String::as_str).filter(|host| why.contains(host)).collect();
+                self.tell_once(&format!("{}/{}", step.kind.name(), refused.join(",")), &text, work).await?;
+                Err(Failure::permanent("nylas.mail_refused", why))
             }
             Err(error) => Err(error.into()),
         }
@@ -216,8 +246,11 @@ impl<P: Ports> Onboarding<'_, P> {
     ) -> Result<(), Failure> {
         let now = self.ports.clock.now();
         let delays = &self.settings.delays;
-        let name = step.to_string();
+        let (name, run) = (step.to_string(), hold.customer.run);
         let sent = |customer: &mut Customer| {
+            if customer.run != run {
+                return;
+            }
             let by = asked_by(customer, &name);
             mail_sent(customer, step, at, id.as_deref(), Moment { now, by: &by, delays });
             customer.finish(&Todo::Mail { step: name.clone() });
@@ -249,24 +282,43 @@ impl<P: Ports> Onboarding<'_, P> {
         if untracked { format!("{key}.untracked") } else { key }
     }
 
-    fn content(&self, step: Step, customer: &Customer, rendered: &Rendered, untracked: bool) -> Value {
+    async fn content(
+        &self,
+        step: Step,
+        customer: &Customer,
+        rendered: &Rendered,
+        untracked: bool,
+        work: &Work,
+    ) -> Result<Value, Failure> {
         let label = customer.label(step).to_string();
+        let mut headers = vec![
+            json!({ "name": LOOP_HEADER, "value": self.settings.loop_id.as_str() }),
+            json!({ "name": LABEL_HEADER, "value": label }),
+            json!({ "name": "X-Auto-Response-Suppress", "value": "OOF, AutoReply" }),
+        ];
+        if self.takes_any_header(work).await? {
+            headers.push(json!({ "name": "Auto-Submitted", "value": "auto-generated" }));
+        }
         let mut content = json!({
             "from": [{ "name": self.settings.product, "email": self.settings.sender.as_str() }],
             "to": [{ "name": crate::mail::one_line(&customer.name), "email": customer.email }],
             "subject": rendered.subject,
             "body": rendered.body,
-            "custom_headers": [
-                { "name": "Auto-Submitted", "value": "auto-generated" },
-                { "name": LOOP_HEADER, "value": self.settings.loop_id.as_str() },
-                { "name": LABEL_HEADER, "value": label },
-            ],
+            "custom_headers": headers,
         });
         if !untracked {
             content["tracking_options"] =
                 json!({ "opens": true, "links": true, "thread_replies": true, "label": label });
         }
-        content
+        Ok(content)
+    }
+
+    /// False for Microsoft, which takes headers of one's own only if their names begin with `X-` (Microsoft Graph,
+    /// `internetMessageHeaders`).
+    async fn takes_any_header(&self, work: &Work) -> Result<bool, Failure> {
+        let ask = || self.ports.nylas.provider(&self.settings.grant, work.deadline);
+        let provider = self.provider.get_or_try_init(ask).await?;
+        Ok(provider.as_deref().is_some_and(|provider| provider != "microsoft"))
     }
 
     fn render(&self, step: Step, customer: &Customer, mail: &Mail, booking_url: &str) -> Result<Rendered, Failure> {
@@ -292,32 +344,45 @@ impl<P: Ports> Onboarding<'_, P> {
 
     /// The address of the customer's booking page, which is made if it is not there.
     async fn page(&self, hold: &mut Hold<'_, P::Documents>, work: &Work) -> Result<String, Failure> {
-        let slug = slug_of(self.settings.loop_id.as_str(), &hold.customer);
-        let address = address_of(&self.settings.page_base, &slug, &hold.customer);
-        let is_known = |page: &Page| page.slug == slug && page.configuration_id.is_some();
-        if hold.customer.page.as_ref().is_some_and(is_known) {
+        let run = hold.customer.run;
+        let standing = hold.customer.page.clone();
+        let begun = standing.is_some();
+        let page = standing.unwrap_or_else(|| Page { slug: new_slug(), configuration_id: None });
+        let address = address_of(&self.settings.page_base, &page.slug, self.settings.loop_id.as_str(), &hold.customer);
+        if page.configuration_id.is_some() {
             return Ok(address);
         }
-        let begun = hold.customer.page.as_ref().is_some_and(|page| page.slug == slug);
+        let keep = |page: Page| {
+            move |customer: &mut Customer| {
+                if customer.run == run {
+                    customer.page = Some(page.clone());
+                }
+            }
+        };
+        // Said before it is done, so that whoever comes after a crash looks for it.
         if !begun {
-            let page = Page { slug: slug.clone(), configuration_id: None };
-            hold.update(|customer| customer.page = Some(page.clone())).await?;
+            hold.update(keep(page.clone())).await?;
         }
-        let id = match if begun { self.find_page(&slug, work).await? } else { None } {
+        let id = match if begun { self.find_page(&page.slug, work).await? } else { None } {
             Some(id) => id,
-            None => self.make_page(&slug, &hold.customer, work).await?,
+            None => self.make_page(&page.slug, &hold.customer, work).await?,
         };
         // Before the mail: whoever books finds the customer by it.
         self.remember("configuration", &id, &hold.customer.email).await?;
-        let page = Page { slug, configuration_id: Some(id) };
-        hold.update(|customer| customer.page = Some(page.clone())).await?;
+        hold.update(keep(Page { configuration_id: Some(id), ..page })).await?;
         Ok(address)
     }
 
     async fn make_page(&self, slug: &str, customer: &Customer, work: &Work) -> Result<String, Failure> {
         let organizer = (self.settings.product.as_str(), self.settings.sender.as_str());
         let (_, zone) = &self.settings.team_zone;
-        let wanted = self.settings.page.configuration(customer, slug, organizer, zone, &self.words(customer));
+        let wanted = self.settings.page.configuration(
+            customer,
+            slug,
+            organizer,
+            zone,
+            (self.settings.loop_id.as_str(), &self.words(customer)),
+        );
         let wanted = wanted.map_err(|error| Failure::permanent("onboarding.template", error.to_string()))?;
         let made = self.ports.nylas.create_configuration(&self.settings.grant, &wanted, work.deadline).await;
         let why = match made {
@@ -329,9 +394,10 @@ impl<P: Ports> Onboarding<'_, P> {
             return Ok(id);
         }
         let text = format!(
-            "Nobody can be welcomed: Nylas refuses to make the booking page. Its words: {why}. Mend scheduler.toml or the parameters OnboardingEmail and TeamTimeZone, deploy, and redrive the dead letters."
+            "Nobody can be welcomed: Nylas refuses to make the booking page. Its words: {}. Mend scheduler.toml or the parameters OnboardingEmail and TeamTimeZone, deploy, and redrive the dead letters.",
+            escaped(&why)
         );
-        self.tell_once(&format!("page/{}", why.chars().take(200).collect::<String>()), &text, work).await?;
+        self.tell_once("page", &text, work).await?;
         Err(Failure::permanent("onboarding.page_refused", why))
     }
 
@@ -375,15 +441,20 @@ impl<P: Ports> Onboarding<'_, P> {
     }
 }
 
-/// Why a customer is not written to, if so.
-fn forbidden(customer: &Customer) -> Option<&'static str> {
+/// Why a mail is not sent, if so.
+fn forbidden(customer: &Customer, name: &str) -> Option<String> {
     if customer.bounced.is_some() {
-        Some("mail to the address came back")
+        Some("mail to the address came back".to_owned())
     } else if customer.standing == Standing::Onboarded {
-        Some("the customer is onboarded")
+        Some("the customer is onboarded".to_owned())
     } else {
-        None
+        // Called back while its sending was open.
+        customer.mails.get(name).and_then(|mail| mail.why.clone())
     }
+}
+
+fn host_of(link: &str) -> Option<String> {
+    url::Url::parse(link).ok()?.host_str().map(str::to_owned)
 }
 
 fn needs_page(kind: MailKind) -> bool {
@@ -391,9 +462,9 @@ fn needs_page(kind: MailKind) -> bool {
 }
 
 /// Changes a mail of which nobody has learnt meanwhile that it is sent, or that it shall not be.
-fn change_unsettled(customer: &mut Customer, name: &str, change: impl FnOnce(&mut Mail)) {
+fn change_open(customer: &mut Customer, name: &str, change: impl FnOnce(&mut Mail)) {
     if let Some(mail) = customer.mails.get_mut(name)
-        && matches!(mail.progress, Progress::Wanted | Progress::Sending)
+        && mail.is_open()
     {
         change(mail);
     }

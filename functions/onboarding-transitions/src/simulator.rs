@@ -76,11 +76,19 @@ pub struct Simulator {
     pub dead: Vec<(String, &'static str, String)>,
 }
 
-/// The settings of a simulation, as a user would have them.
+/// The settings of a simulation, as a user would have them, with the mails and the booking page that this was built with.
 ///
 /// # Errors
 /// If a template or the file of the booking page cannot be used.
 pub fn settings() -> Result<Settings, SimulationError> {
+    settings_with(PageSettings::built_in()?, Templates::built_in()?)
+}
+
+/// The same with the given booking page and mails.
+///
+/// # Errors
+/// If a setting cannot be used.
+pub fn settings_with(page: PageSettings, templates: Templates) -> Result<Settings, SimulationError> {
     let wrong = |what: &str| SimulationError::Settings(what.to_owned());
     Ok(Settings {
         grant: GrantId::parse(GRANT).ok_or_else(|| wrong("the grant"))?,
@@ -97,8 +105,8 @@ pub fn settings() -> Result<Settings, SimulationError> {
         },
         caps: Caps { per_minute: 20, per_day: 400 },
         hours: None,
-        page: PageSettings::built_in()?,
-        templates: Arc::new(Templates::built_in()?),
+        page,
+        templates: Arc::new(templates),
         company_domains: CompanyDomains::parse(["northwind.example"]).map_err(|_| wrong("the domains"))?,
         loop_id: LoopId::of_stack("simulation"),
         stack: "simulation".to_owned(),
@@ -132,9 +140,8 @@ impl Simulator {
         Clock::told_by(move || world.now())
     }
 
-    /// Delivers a message once, at the world's time.
-    #[must_use]
-    pub fn deliver(&self, body: &str) -> Delivery {
+    /// Works on a message, at the world's time.
+    async fn process(&self, body: &str) -> Result<Decision, Failure> {
         let ports = Provision::<Simulated> {
             nylas: self.world.as_ref(),
             documents: self.world.as_ref(),
@@ -150,12 +157,21 @@ impl Simulator {
         let input = Envelope::parse(body).map_or(Input::Job { kind }, Input::Notification);
         let deadline = Deadline::after(Duration::from_secs(30));
         let work = Work { input, body: body.to_owned(), sent_at: self.world.now(), deadline };
+        rules.process(&work).await
+    }
+
+    /// Delivers a message once, at the world's time.
+    #[must_use]
+    pub fn deliver(&self, body: &str) -> Delivery {
         // Nothing in this world waits but somebody who is dead.
-        match now_or_never(rules.process(&work)) {
-            None => Delivery::Crashed,
-            Some(Ok(decision)) => Delivery::Decided(decision),
-            Some(Err(Failure::Permanent { class, what })) => Delivery::Dead(class, what),
-            Some(Err(failure)) => {
+        now_or_never(self.process(body)).map_or(Delivery::Crashed, |came_to| self.settle(body, came_to))
+    }
+
+    fn settle(&self, body: &str, came_to: Result<Decision, Failure>) -> Delivery {
+        match came_to {
+            Ok(decision) => Delivery::Decided(decision),
+            Err(Failure::Permanent { class, what }) => Delivery::Dead(class, what),
+            Err(failure) => {
                 let wait = match &failure {
                     Failure::Transient { retry_after, .. } => retry_after.unwrap_or(Duration::from_secs(5)),
                     Failure::Untried { retry_after, .. } => *retry_after,
@@ -165,6 +181,37 @@ impl Simulator {
                 Delivery::Again(failure.class())
             }
         }
+    }
+
+    /// Delivers the next message that is due, to a worker that stands still at the given point, counted from 1; there and
+    /// then, news of a customer is delivered to another worker. Answers whether there was such a point.
+    pub fn deliver_with_news_at(&mut self, point: usize, email: &str, news: &Act) -> bool {
+        let Some(body) = self.world.next_due(self.world.now()) else { return false };
+        self.world.stand_at(point);
+        let mut others = Vec::new();
+        let (came_to, met) = {
+            let mut first = std::pin::pin!(self.process(&body));
+            let mut look = || first.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            match look() {
+                Poll::Ready(came_to) => (Some(came_to), false),
+                Poll::Pending => {
+                    let told = news.body(&self.world, self.customer(email).as_ref(), email);
+                    others.extend(told.map(|told| (self.deliver(&told), told)));
+                    let came_to = match look() {
+                        Poll::Ready(came_to) => Some(came_to),
+                        Poll::Pending => None,
+                    };
+                    (came_to, true)
+                }
+            }
+        };
+        let first = came_to.map_or(Delivery::Crashed, |came_to| self.settle(&body, came_to));
+        for (delivery, body) in others.into_iter().chain([(first, body)]) {
+            if let Delivery::Dead(class, what) = delivery {
+                self.dead.push((body, class, what));
+            }
+        }
+        met
     }
 
     /// Lets an act happen now.
@@ -181,7 +228,10 @@ impl Simulator {
             let delivery = self.deliver(&body);
             match &delivery {
                 Delivery::Crashed => self.world.put_later(&body, HIDDEN_AFTER_A_CRASH),
-                Delivery::Dead(class, what) => self.dead.push((body, class, what.clone())),
+                Delivery::Dead(class, what) => {
+                    self.world.say("dead letter", &format!("{class}: {what}"));
+                    self.dead.push((body, class, what.clone()));
+                }
                 Delivery::Decided(decision) => self.world.say("decided", &decision.reason),
                 Delivery::Again(_) => {}
             }

@@ -198,9 +198,11 @@ pub fn plan(
             continue;
         }
         let span = Span { day: number, today: day, yesterday: before };
+        // What went fills the day for everybody; of what is to come, lower ranks make way.
         let of_ranks = |ranks: std::ops::RangeInclusive<usize>| {
             span.sum(minute - DAY, minute, |minute, counted| {
-                ranks.clone().map(|rank| standing(minute, counted, rank)).sum()
+                let ranks = if minute < this_minute { *ranks.start()..=2 } else { ranks.clone() };
+                ranks.map(|rank| standing(minute, counted, rank)).sum()
             })
         };
         let full = of_ranks(0..=class.rank()) >= caps.per_day
@@ -208,7 +210,8 @@ pub fn plan(
         if full {
             // Nothing changes before the first of those that fill the day leaves it.
             let leaves = span.first(minute - DAY, minute, |minute, counted| {
-                (0..=class.rank()).any(|rank| standing(minute, counted, rank) > 0)
+                let lowest = if minute < this_minute { 2 } else { class.rank() };
+                (0..=lowest).any(|rank| standing(minute, counted, rank) > 0)
             });
             minute = leaves.map_or(minute, |first| first + DAY + 1).max(minute + 1);
             continue;
@@ -276,7 +279,8 @@ mod tests {
         assert_eq!(ask(Class::Booking, at(86_001), &mut today, &Day::default(), caps), Turn::Now);
         assert_eq!(ask(Class::Booking, at(86_460), &mut tomorrow, &today, caps), Turn::Now);
         assert_eq!(ask(Class::Booking, at(86_461), &mut tomorrow, &today, caps), Turn::NotToday);
-        assert_eq!(ask(Class::Welcome, at(86_400 + 85_980), &mut tomorrow, &today, caps), Turn::Now, "24 hours later");
+        assert_eq!(ask(Class::Welcome, at(86_400 + 85_990), &mut tomorrow, &today, caps), Turn::NotToday);
+        assert_eq!(ask(Class::Welcome, at(86_400 + 86_040), &mut tomorrow, &today, caps), Turn::Now, "24 hours later");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use shared::alerts::tell;
+use shared::alerts::{escaped, tell};
 use shared::domain::failure::Failure;
 use shared::domain::notification::NotificationId;
 use shared::domain::own_mail::LOOP_METADATA;
@@ -15,8 +15,8 @@ use shared::nylas::NylasError;
 
 use crate::FUNCTION;
 use crate::apply::{REMINDED_BEFORE, reminder_stands};
-use crate::customer::{About, Booking, Customer, Reminder, Todo, key_of};
-use crate::hold::Hold;
+use crate::customer::{About, Booking, Customer, Reminder, Task, Todo, key_of};
+use crate::hold::{BUSY, Hold};
 use crate::mail::{Words, call_in, fill_in, first_name, in_words};
 use crate::ports::{Correspond as _, Ports};
 use crate::process::{EVIDENCE, MAIL, Onboarding, StepJob, TIMER, TimerJob, step_of};
@@ -31,8 +31,11 @@ impl<P: Ports> Onboarding<'_, P> {
         by: &str,
         work: &Work,
     ) -> Result<(), Failure> {
-        let mut refused = None;
-        while let Some(task) = hold.customer.next_task().cloned() {
+        let (mut refused, mut put_off) = (None, None);
+        let mut tried: Vec<Todo> = Vec::new();
+        loop {
+            let next = |task: &&Task| task.refused.is_none() && !tried.contains(&task.what);
+            let Some(task) = hold.customer.todo.iter().find(next).cloned() else { break };
             match self.perform(&task.what, hold, work).await {
                 Ok(()) => {}
                 Err(Failure::Permanent { class, what }) => {
@@ -46,14 +49,17 @@ impl<P: Ports> Onboarding<'_, P> {
                         refused = refused.or(Some(Failure::Permanent { class, what }));
                     }
                 }
+                // Somebody else has the record now.
+                Err(failure) if failure.class() == BUSY => return Err(failure),
+                // One thing that cannot be done now does not hold up the others.
                 Err(failure) => {
-                    hold.let_go().await;
-                    return Err(failure);
+                    tried.push(task.what);
+                    put_off = put_off.or(Some(failure));
                 }
             }
         }
         hold.let_go().await;
-        refused.map_or(Ok(()), Err)
+        put_off.or(refused).map_or(Ok(()), Err)
     }
 
     /// Does one thing and takes it off the list.
@@ -84,7 +90,13 @@ impl<P: Ports> Onboarding<'_, P> {
             Todo::Reminder { booking } => return self.remind(booking, hold, work).await,
             Todo::Alert { about } => {
                 let text = self.words_of(about, &hold.customer);
-                tell(self.ports.alerts, &text, work, self.ports.clock.now()).await?;
+                let told = tell(self.ports.alerts, &text, work, self.ports.clock.now()).await?;
+                if told != "alert" {
+                    // Never the text: it names the customer.
+                    let (customer, about) = (hold.customer.key(), about.name());
+                    tracing::warn!(%customer, about, told, "people should look after a customer");
+                }
+                hold.told.push(format!("{}: {told}", about.name()));
             }
         }
         hold.update(|customer| customer.finish(what)).await
@@ -134,7 +146,16 @@ impl<P: Ports> Onboarding<'_, P> {
         };
         let (grant, calendar) = (&self.settings.grant, self.settings.page.calendar.as_str());
         let (nylas, deadline) = (self.ports.nylas, work.deadline);
-        let mark = format!("{}.{}.{}", hold.customer.key(), hold.customer.run, booking.number);
+        let mark = format!("{}.{}.{}", hold.customer.key(), booking.run, booking.number);
+        let recorded = |reminder: Option<Reminder>| {
+            let done = done.clone();
+            move |customer: &mut Customer| {
+                // A call that was moved or cancelled meanwhile stays to be done.
+                if reminder_stands(customer, id, reminder.clone()) {
+                    customer.finish(&done);
+                }
+            }
+        };
         let known = match &booking.reminder {
             None => None,
             Some(Reminder { event_id: Some(event), .. }) => Some(event.clone()),
@@ -147,34 +168,25 @@ impl<P: Ports> Onboarding<'_, P> {
             if let Some(event) = &known {
                 nylas.remove_event(grant, calendar, event, deadline).await?;
             }
-            let gone = |customer: &mut Customer| {
-                reminder_stands(customer, id, None);
-                customer.finish(&done);
-            };
-            return hold.update(gone).await;
+            return hold.update(recorded(None)).await;
         };
-        let stands = |event: &str| Reminder { event_id: Some(event.to_owned()), start: Some(start) };
+        let stands = |event: &str| Some(Reminder { event_id: Some(event.to_owned()), start: Some(start) });
         let event = self.reminder_event(&hold.customer, &booking, start, &mark)?;
         if let Some(known) = &known
             && nylas.change_event(grant, calendar, known, &event, deadline).await?.is_some()
         {
-            let moved = |customer: &mut Customer| {
-                reminder_stands(customer, id, Some(stands(known)));
-                customer.finish(&done);
-            };
-            return hold.update(moved).await;
+            return hold.update(recorded(stands(known))).await;
         }
         // Said before it is done, so that whoever comes after a crash looks for it.
         if booking.reminder != Some(Reminder { event_id: None, start: None }) {
             let begun = Reminder { event_id: None, start: None };
-            hold.update(|customer| reminder_stands(customer, id, Some(begun.clone()))).await?;
+            let begin = |customer: &mut Customer| {
+                reminder_stands(customer, id, Some(begun.clone()));
+            };
+            hold.update(begin).await?;
         }
         let made = nylas.create_event(grant, calendar, &event, deadline).await?;
-        let made = |customer: &mut Customer| {
-            reminder_stands(customer, id, Some(stands(&made.id)));
-            customer.finish(&done);
-        };
-        hold.update(made).await
+        hold.update(recorded(stands(&made.id))).await
     }
 
     fn reminder_event(
@@ -217,7 +229,7 @@ impl<P: Ports> Onboarding<'_, P> {
 
     /// What people are told.
     fn words_of(&self, about: &About, customer: &Customer) -> String {
-        let who = format!("{} <{}>", customer.name, customer.email);
+        let who = format!("{} ({})", escaped(&customer.name), customer.email);
         let (zone, _) = &self.settings.team_zone;
         let time_of = |booking: &str| {
             let booking = customer.bookings.get(booking);
@@ -235,7 +247,7 @@ impl<P: Ports> Onboarding<'_, P> {
             ),
             About::Bounced => format!(
                 "Mail to {who} came back ({}): no further mail is sent to this address. Find another way to reach the customer; a sign-up with another address begins anew.",
-                customer.bounced.as_ref().map_or("unknown", |bounced| bounced.kind.as_str())
+                customer.bounced.as_ref().map_or_else(|| "unknown".to_owned(), |bounced| escaped(&bounced.kind))
             ),
             About::BouncedBefore => format!(
                 "{who} has signed up again, but mail to this address came back before: no mail is sent. Find another way to reach the customer."

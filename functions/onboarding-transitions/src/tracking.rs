@@ -127,12 +127,12 @@ fn clicks_of(recents: &[Recent], links: Vec<Link>, url: Option<String>, at: Opti
 /// Mail that came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldBounce {
-    /// Whose mail came back.
+    /// Whose mail came back: the addresses that the report names.
     pub addresses: Vec<EmailAddress>,
+    /// To whom it was written, if to one alone: a forwarder's report names another address.
+    pub recipient: Option<EmailAddress>,
     /// Why, in a word of Nylas's.
     pub kind: String,
-    /// The mail that came back, as far as it is named.
-    pub message_id: Option<String>,
 }
 
 /// What a notification of mail that came back tells.
@@ -146,22 +146,17 @@ pub fn bounce_in(body: &str) -> Option<ToldBounce> {
         kind: Option<String>,
         #[serde(default)]
         origin: Option<Origin>,
-        #[serde(default)]
-        message_id: Option<String>,
     }
     #[derive(Deserialize)]
     struct Origin {
         #[serde(default)]
         to: Option<Value>,
-        #[serde(default)]
-        id: Option<String>,
     }
     let bounce: Bounce = object_in(body)?;
-    let named = bounce.bounced_addresses.as_ref().map(addresses_in).unwrap_or_default();
-    let origin = bounce.origin;
+    let addresses = bounce.bounced_addresses.as_ref().map(addresses_in).unwrap_or_default();
     // Only a mail to one alone tells by its recipient whose it was.
-    let recipients = origin.as_ref().and_then(|origin| origin.to.as_ref()).map(addresses_in).unwrap_or_default();
-    let addresses = if named.is_empty() && recipients.len() == 1 { recipients } else { named };
+    let recipients = bounce.origin.and_then(|origin| origin.to).as_ref().map(addresses_in).unwrap_or_default();
+    let recipient = <[EmailAddress; 1]>::try_from(recipients).ok().map(|[recipient]| recipient);
     let word = |text: String| -> String {
         text.chars()
             .filter(|character| character.is_ascii_alphanumeric() || "_-.".contains(*character))
@@ -170,8 +165,8 @@ pub fn bounce_in(body: &str) -> Option<ToldBounce> {
     };
     Some(ToldBounce {
         addresses,
+        recipient,
         kind: bounce.kind.map(word).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
-        message_id: origin.and_then(|origin| origin.id).or(bounce.message_id),
     })
 }
 
@@ -247,7 +242,15 @@ mod tests {
         assert_eq!(addresses(json!({"bounced_addresses": "A@x.example, b@x.example"})), ["a@x.example", "b@x.example"]);
         assert_eq!(addresses(json!({"bounced_address": "a@x.example"})), ["a@x.example"]);
         assert_eq!(addresses(json!({"bounced_addresses": ["a@x.example"]})), ["a@x.example"]);
-        assert_eq!(addresses(json!({"origin": {"to": ["a@x.example"]}})), ["a@x.example"]);
-        assert!(addresses(json!({"origin": {"to": ["a@x.example", "b@x.example"]}})).is_empty(), "whose is not told");
+    }
+
+    #[test]
+    fn recipient_of_a_bounced_mail_is_known_if_it_went_to_one_alone() {
+        let recipient = |to: Value| {
+            let bounce = bounce_in(&body(&json!({"origin": {"to": to}}))).expect("a bounce");
+            bounce.recipient.map(|email| email.as_str().to_owned())
+        };
+        assert_eq!(recipient(json!(["a@x.example"])).as_deref(), Some("a@x.example"));
+        assert_eq!(recipient(json!(["a@x.example", "b@x.example"])), None, "whose is not told");
     }
 }

@@ -18,6 +18,9 @@ const MOST_RACES: usize = 50;
 /// How far ahead mails are planned, in days.
 const FURTHEST: i64 = 730;
 
+/// How long a day is kept, in days from its beginning.
+const KEPT_FOR: i64 = 30;
+
 /// Who waits does so for at least this long: what is due sooner goes into the queue at once.
 const SHORTEST_WAIT: SignedDuration = SignedDuration::from_secs(3);
 
@@ -187,9 +190,11 @@ async fn store(
     expected: Option<Revision>,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let Ok(Value::Object(fields)) = serde_json::to_value(day) else {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(day) else {
         return Err(Failure::permanent("onboarding.record_unwritable", "the turns of a day cannot be written"));
     };
+    // DynamoDB removes it then; nobody asks for a day that is longer over.
+    fields.insert("expires_at".to_owned(), Value::from((number + KEPT_FOR) * 24 * 3600));
     Ok(matches!(documents.write(&key_of(number), &fields, expected, now).await?, PutDocument::Stored(_)))
 }
 

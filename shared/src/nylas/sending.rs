@@ -44,15 +44,12 @@ pub enum SendError {
     /// Another request with the key is under way.
     #[error("Nylas is still working on an earlier request for this mail")]
     UnderWay,
-    /// It may have been sent: Nylas or the provider did not answer in time. With `again`, this is what Nylas remembers of
-    /// an earlier try, and asking once more within the hour tells no more.
-    #[error("whether the mail was sent is not known: {what}")]
-    Unknown {
-        /// What happened.
-        what: String,
-        /// True if the answer is an earlier one again.
-        again: bool,
-    },
+    /// It may have been sent: Nylas or the provider did not answer in time.
+    #[error("whether the mail was sent is not known: {0}")]
+    Unknown(String),
+    /// Nylas remembers that an earlier try failed, and tells so again until the hour of its key is over.
+    #[error("Nylas remembers what an earlier try for this mail came to: {0}")]
+    Remembered(String),
     /// The request did not come to sending: the account cannot be reached, or no call was made.
     #[error(transparent)]
     NotTried(NylasError),
@@ -75,6 +72,24 @@ pub(super) fn outcome_of(answer: Result<Reply, NylasError>, again: bool) -> Resu
         #[serde(default)]
         thread_id: Option<String>,
     }
+    let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    match answer {
+        // It is sent whatever the answer looks like.
+        Ok(reply) => {
+            let data = serde_json::from_slice::<Sent>(&reply.body).unwrap_or_default().data.unwrap_or_default();
+            Ok(Receipt { message_id: non_empty(data.id), thread_id: non_empty(data.thread_id) })
+        }
+        Err(error) => {
+            let error = refusal_of(error);
+            // The refusal of tracking alone is as good as new: what follows from it is another request.
+            let stands = matches!(error, SendError::TrackingRefused(_) | SendError::NotTried(_));
+            Err(if again && !stands { SendError::Remembered(error.to_string()) } else { error })
+        }
+    }
+}
+
+/// What an error says of a mail.
+fn refusal_of(error: NylasError) -> SendError {
     #[derive(Deserialize, Default)]
     struct Refusal {
         #[serde(default)]
@@ -87,33 +102,23 @@ pub(super) fn outcome_of(answer: Result<Reply, NylasError>, again: bool) -> Resu
         #[serde(default)]
         message: String,
     }
-    let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    match answer {
-        // It is sent whatever the answer looks like.
-        Ok(reply) => {
-            let data = serde_json::from_slice::<Sent>(&reply.body).unwrap_or_default().data.unwrap_or_default();
-            Ok(Receipt { message_id: non_empty(data.id), thread_id: non_empty(data.thread_id) })
-        }
-        Err(NylasError::Call(CallError::RateLimited { retry_after, .. })) => Err(SendError::Throttled { retry_after }),
-        Err(NylasError::Call(CallError::Unavailable { problem, .. })) => {
-            Err(SendError::Unknown { what: problem, again })
-        }
-        Err(NylasError::Call(error @ CallError::Unreadable { .. })) => {
-            Err(SendError::Unknown { what: error.to_string(), again })
-        }
-        Err(NylasError::Call(error @ CallError::NotFound { .. })) => Err(SendError::Refused(error.to_string())),
-        Err(NylasError::Call(CallError::Rejected { ref text, status, .. })) => {
+    match error {
+        NylasError::Call(CallError::RateLimited { retry_after, .. }) => SendError::Throttled { retry_after },
+        NylasError::Call(CallError::Unavailable { problem, .. }) => SendError::Unknown(problem),
+        NylasError::Call(error @ CallError::Unreadable { .. }) => SendError::Unknown(error.to_string()),
+        NylasError::Call(error @ CallError::NotFound { .. }) => SendError::Refused(error.to_string()),
+        NylasError::Call(CallError::Rejected { ref text, status, .. }) => {
             let said = serde_json::from_str::<Refusal>(text).unwrap_or_default().error;
-            Err(match said.kind.as_str() {
+            match said.kind.as_str() {
                 "api.invalid_idempotent_request" => SendError::KeyUsed,
                 "api.concurrent_idempotent_request" => SendError::UnderWay,
                 _ if said.message.to_lowercase().contains(TRIAL) => SendError::TrackingRefused(said.message),
                 "api.tracking_error" => SendError::LinkRefused(said.message),
                 _ if status == 409 => SendError::UnderWay,
                 _ => SendError::Refused(format!("Nylas refuses the mail with {status}: {text}")),
-            })
+            }
         }
-        Err(error) => Err(SendError::NotTried(error)),
+        error => SendError::NotTried(error),
     }
 }
 
@@ -122,7 +127,7 @@ impl From<SendError> for Failure {
         let what = error.to_string();
         match error {
             SendError::Throttled { retry_after } => Self::Transient { class: "nylas.rate_limited", what, retry_after },
-            SendError::KeyUsed | SendError::UnderWay | SendError::Unknown { .. } => {
+            SendError::KeyUsed | SendError::UnderWay | SendError::Unknown(_) | SendError::Remembered(_) => {
                 Self::transient("nylas.send_unknown", what)
             }
             SendError::TrackingRefused(_) | SendError::LinkRefused(_) | SendError::Refused(_) => {
@@ -212,10 +217,13 @@ mod tests {
     fn no_answer_in_time_says_nothing_of_the_mail_but_a_throttle_says_that_it_was_not_sent() {
         let unavailable =
             CallError::Unavailable { api: "Nylas", problem: "it answered 504".to_owned(), retry_after: None };
-        assert!(matches!(outcome_of(Err(unavailable.into()), true), Err(SendError::Unknown { again: true, .. })));
+        assert!(matches!(outcome_of(Err(unavailable.clone().into()), false), Err(SendError::Unknown(_))));
+        assert!(matches!(outcome_of(Err(unavailable.into()), true), Err(SendError::Remembered(_))));
         let throttled = CallError::RateLimited { api: "Nylas", status: 429, retry_after: Some(Duration::from_secs(7)) };
         let expected = SendError::Throttled { retry_after: Some(Duration::from_secs(7)) };
-        assert_eq!(outcome_of(Err(throttled.into()), false), Err(expected));
+        assert_eq!(outcome_of(Err(throttled.clone().into()), false), Err(expected));
+        let remembered = outcome_of(Err(throttled.into()), true);
+        assert!(matches!(remembered, Err(SendError::Remembered(_))), "a throttle of an hour ago says nothing of now");
     }
 
     #[test]

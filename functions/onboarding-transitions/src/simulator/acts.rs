@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::domain::digest::sha256_hex;
+use shared::domain::own_mail::LoopId;
 
 use super::world::World;
 use super::{GRANT, SENDER};
@@ -170,7 +171,7 @@ fn booking(
     let start = now.checked_add(later).unwrap_or(now).as_second();
     let page = customer.and_then(|customer| customer.page.as_ref()?.configuration_id.clone());
     let page = page.or_else(|| world.pages().first().map(|page| page.id.clone()));
-    let key = customer.map(Customer::key);
+    let key = customer.map(|customer| format!("{}.{}", LoopId::of_stack("simulation").as_str(), customer.key()));
     json!({
         "booking_id": id, "booking_ref": "ref", "configuration_id": page, "object": "booking",
         "booking_info": {

@@ -111,8 +111,8 @@ fn refused(what: &'static str, text: &str) -> NylasError {
     CallError::Rejected { api: "Nylas", what, status: 400, text: text.to_owned() }.into()
 }
 
-fn unknown(what: &str, again: bool) -> SendError {
-    SendError::Unknown { what: what.to_owned(), again }
+fn unknown(what: &str) -> SendError {
+    SendError::Unknown(what.to_owned())
 }
 
 impl Correspond for World {
@@ -161,6 +161,10 @@ impl Correspond for World {
     ) -> Result<Option<Message>, NylasError> {
         let message = open(&self.nylas).replies.get(id).cloned();
         Ok(message.and_then(|message| serde_json::from_value(message).ok()))
+    }
+
+    async fn provider(&self, _: &GrantId, _: Deadline) -> Result<Option<String>, NylasError> {
+        Ok(Some("google".to_owned()))
     }
 
     async fn create_configuration(
@@ -260,7 +264,7 @@ impl World {
         let mut state = open(&self.nylas);
         if state.faults.front() == Some(&SendFault::Lost) {
             state.faults.pop_front();
-            return Err(unknown("the connection failed", false));
+            return Err(unknown("the connection failed"));
         }
         if let Some(SendFault::Throttled(seconds)) = state.faults.front().cloned() {
             state.faults.pop_front();
@@ -272,12 +276,12 @@ impl World {
                 return Err(SendError::KeyUsed);
             }
             return match answer {
-                Err(SendError::Unknown { what, .. }) => Err(unknown(what, true)),
-                other => other.clone(),
+                Err(SendError::TrackingRefused(_)) | Ok(_) => answer.clone(),
+                Err(error) => Err(SendError::Remembered(error.to_string())),
             };
         }
         let answer = match state.faults.pop_front() {
-            Some(SendFault::TimesOutBefore) => Err(unknown("it answered 504", false)),
+            Some(SendFault::TimesOutBefore) => Err(unknown("it answered 504")),
             Some(SendFault::Trial) if mail.get("tracking_options").is_some() => {
                 Err(SendError::TrackingRefused("Tracking options are not allowed for trial accounts".to_owned()))
             }
@@ -302,7 +306,7 @@ impl World {
                 state.sent.push(sent);
                 self.say("mail", &said);
                 match fault {
-                    Some(SendFault::TimesOutAfter) => Err(unknown("it answered 504", false)),
+                    Some(SendFault::TimesOutAfter) => Err(unknown("it answered 504")),
                     Some(SendFault::WithoutId) => Ok(Receipt { message_id: None, thread_id: None }),
                     _ => Ok(Receipt { message_id: Some(id), thread_id: None }),
                 }

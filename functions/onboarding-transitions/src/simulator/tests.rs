@@ -231,7 +231,7 @@ fn refused_link_is_told_once_for_all_and_the_mail_goes_once_the_cause_is_mended(
     assert_eq!(simulator.dead.len(), 2);
     let alerts = simulator.world.alerts();
     assert_eq!(alerts.len(), 1);
-    assert!(alerts[0].contains("https://bad.example/x"), "{alerts:?}");
+    assert!(alerts[0].contains("bad.example/x"), "{alerts:?}");
     simulator.run_for(hours(2));
     for (body, ..) in std::mem::take(&mut simulator.dead) {
         simulator.world.put_later(&body, SignedDuration::ZERO);
@@ -247,7 +247,8 @@ fn open_that_is_told_while_the_sending_is_unknown_proves_that_the_mail_was_sent(
     simulator.world.plan(SendFault::TimesOutAfter);
     simulator.act(ROSA, &sign_up());
     let _ = simulator.run_until(begins());
-    assert_eq!(customer(&simulator).mails["welcome"].progress, Progress::Sending);
+    let welcome = customer(&simulator).mails["welcome"].clone();
+    assert_eq!((welcome.progress, welcome.key_since.is_some()), (Progress::Waiting, true));
     simulator.act(ROSA, &Act::Open("welcome"));
     simulator.run_for(SignedDuration::ZERO);
     assert_eq!(customer(&simulator).standing, Standing::EngagedSoft);
@@ -415,6 +416,44 @@ fn worker_that_dies_at_any_point_leaves_one_mail_a_step_one_page_one_reminder_an
         all += points.len();
     }
     println!("{all} crash points in all");
+}
+
+/// What is taken in while a worker that has the record stands at a point and then goes on.
+#[test]
+fn news_that_comes_in_at_any_point_of_another_messages_work_is_neither_lost_nor_overwritten() {
+    let mut all = 0;
+    for (news, expected) in [
+        (Act::Complete("done-1".to_owned()), Standing::Onboarded),
+        (Act::Bounce, Standing::WelcomeSent),
+        (Act::Book("b1", hours(48)), Standing::KickoffBooked),
+    ] {
+        // At the first point there is no customer yet.
+        let mut point = 2;
+        loop {
+            let mut simulator = simulator();
+            simulator.act(ROSA, &sign_up());
+            let met = simulator.deliver_with_news_at(point, ROSA, &news);
+            if !met {
+                break;
+            }
+            simulator.run_for(hours(24 * 3));
+            let customer = customer(&simulator);
+            let context = format!("{news:?} at point {point}: {:?}", customer.mails);
+            let onward = [expected, Standing::KickoffCompleted];
+            let is_new = customer.standing == Standing::New && news == Act::Bounce;
+            assert!(onward.contains(&customer.standing) || is_new, "{} {context}", customer.standing);
+            assert_eq!(customer.bounced.is_some(), news == Act::Bounce, "{context}");
+            assert!(simulator.dead.is_empty() && customer.todo.is_empty(), "{context}");
+            assert!(simulator.mails_to(ROSA).values().all(|count| *count == 1), "{context}");
+            let sent: BTreeSet<String> = steps(&simulator).into_iter().map(|step| step[2..].to_owned()).collect();
+            let known = customer.mails.iter().filter(|(_, mail)| mail.progress == Progress::Sent);
+            assert_eq!(known.map(|(step, _)| step.clone()).collect::<BTreeSet<_>>(), sent, "{context}");
+            point += 1;
+        }
+        all += point - 2;
+    }
+    println!("{all} points at which news came in");
+    assert!(all > 60, "{all} points");
 }
 
 /// An act of a random life.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use shared::alerts::Alert;
 use shared::domain::failure::Failure;
@@ -33,6 +34,8 @@ pub struct Line {
 struct Crashes {
     /// The point at which the worker dies, counted from 1.
     at: Option<usize>,
+    /// The point at which the worker stands still for a moment, counted from 1.
+    stands_at: Option<usize>,
     passed: Vec<String>,
 }
 
@@ -150,6 +153,13 @@ impl World {
         std::mem::take(&mut crashes.passed)
     }
 
+    /// The worker stands still for a moment at the given point, counted from 1 from now on.
+    pub fn stand_at(&self, point: usize) {
+        let mut crashes = open(&self.crashes);
+        crashes.passed.clear();
+        crashes.stands_at = Some(point);
+    }
+
     /// Looks at the world without passing points.
     pub fn quietly<T>(&self, look: impl FnOnce() -> T) -> T {
         self.quiet.store(true, Ordering::SeqCst);
@@ -163,15 +173,26 @@ impl World {
         if self.quiet.load(Ordering::SeqCst) {
             return;
         }
-        let dies = {
+        let (dies, stands) = {
             let mut crashes = open(&self.crashes);
             crashes.passed.push(name.to_owned());
+            let stands = crashes.stands_at == Some(crashes.passed.len());
+            if stands {
+                crashes.stands_at = None;
+            }
             let dies = crashes.at == Some(crashes.passed.len());
             if dies {
                 crashes.at = None;
             }
-            dies
+            (dies, stands)
         };
+        if stands {
+            let mut waited = false;
+            std::future::poll_fn(
+                |_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending },
+            )
+            .await;
+        }
         if dies {
             std::future::pending::<()>().await;
         }
