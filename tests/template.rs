@@ -356,18 +356,35 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
 }
 
 #[test]
-fn only_notetaker_media_may_set_timers_and_only_such_as_the_shared_role_sends() {
+fn timers_are_set_in_the_stacks_own_group_by_those_who_need_them_and_only_such_as_the_shared_role_sends() {
     let template = Template::read();
-    for (function, _) in template.functions() {
-        let is_it = function == "NotetakerMediaFunction";
-        assert_eq!(template.may(function, "scheduler:CreateSchedule", "schedule/default/lobby-*"), is_it, "{function}");
-        assert_eq!(template.may(function, "iam:PassRole", "SchedulerRole.Arn"), is_it, "{function}");
-        assert_eq!(template.may(function, "s3:PutObject", "/media/*"), is_it, "{function}");
+    assert_eq!(template.of_type("AWS::Scheduler::ScheduleGroup").count(), 1);
+    for (function, properties) in template.functions() {
+        let (sets, removes) = match function {
+            "NotetakerMediaFunction" => (Some("schedule/${ScheduleGroup}/lobby-*"), false),
+            "OnboardingTransitionsFunction" => (Some("schedule/${ScheduleGroup}/*"), true),
+            _ => (None, false),
+        };
+        let may = |action: &str| {
+            let mark = sets.unwrap_or("schedule/");
+            template.may(function, action, &format!("{mark}\""))
+        };
+        assert_eq!(may("scheduler:CreateSchedule"), sets.is_some(), "{function}");
+        assert_eq!(may("scheduler:DeleteSchedule"), removes, "{function}");
+        assert_eq!(template.may(function, "iam:PassRole", "SchedulerRole.Arn"), sets.is_some(), "{function}");
+        assert_eq!(
+            template.may(function, "s3:PutObject", "/media/*"),
+            function == "NotetakerMediaFunction",
+            "{function}"
+        );
+        let statements = template.statements_of(function);
+        if let Some(pass) = statements.iter().find(|statement| statement["Action"] == "iam:PassRole") {
+            let condition = json!({ "StringEquals": { "iam:PassedToService": "scheduler.amazonaws.com" } });
+            assert_eq!(pass["Condition"], condition, "{function}");
+            let group = &properties["Environment"]["Variables"]["SCHEDULE_GROUP"];
+            assert_eq!(*group, json!({ "Ref": "ScheduleGroup" }), "{function}");
+        }
     }
-    let passes = template.statements_of("NotetakerMediaFunction");
-    let pass = passes.iter().find(|statement| statement["Action"] == "iam:PassRole").expect("a statement");
-    let condition = json!({ "StringEquals": { "iam:PassedToService": "scheduler.amazonaws.com" } });
-    assert_eq!(pass["Condition"], condition);
 }
 
 #[test]
@@ -406,6 +423,11 @@ fn every_function_logs_json_to_a_group_of_its_own_with_retention_and_is_traced()
 #[test]
 fn tables_are_billed_by_use_forget_by_time_and_those_that_matter_can_be_restored() {
     let template = Template::read();
+    let customers = template.properties("OnboardingTable");
+    assert_eq!(customers["BillingMode"], "PAY_PER_REQUEST");
+    assert_eq!(customers["KeySchema"], json!([{ "AttributeName": "email", "KeyType": "HASH" }]));
+    assert_eq!(customers["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
+    assert_eq!(customers["TimeToLiveSpecification"], json!({ "AttributeName": "expires_at", "Enabled": true }));
     for (table, recoverable) in [("DedupTable", false), ("LinksTable", true)] {
         let properties = template.properties(table);
         assert_eq!(properties["BillingMode"], "PAY_PER_REQUEST", "{table}");
@@ -554,6 +576,19 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "NylasApiKey": null,
         "NylasWebhookSecret": "",
         "CustomerEventsSecret": "",
+        "OnboardingGrantId": "",
+        "OnboardingEmail": "",
+        "ProductName": "",
+        "SetupUrl": "",
+        "DocsUrl": "",
+        "SchedulerBaseUrl": "https://book.nylas.com",
+        "TeamTimeZone": "UTC",
+        "FollowUpAfter": "48h",
+        "NudgeAfter": "72h",
+        "EscalateAfter": "72h",
+        "OnboardingSendingHours": "",
+        "OnboardingMailsPerMinute": 20,
+        "OnboardingMailsPerDay": 400,
         "CrmProvider": "rest",
         "CrmBaseUrl": "",
         "CrmApiKey": "",
@@ -647,7 +682,7 @@ fn the_environment_of_every_function_fits_lambda_at_the_longest_parameters() {
 }
 
 /// The most characters that the name, address or ARN of a resource can have: what its kind allows for a name, as AWS
-/// documents it (a queue 80, a role 64, a bucket 63), with the longest stack name where `CloudFormation` makes it up from
+/// documents it (a queue 80, a role 64, a group of schedules 64, a bucket 63), with the longest stack name where `CloudFormation` makes it up from
 /// that, and what an address or ARN adds.
 fn longest_of_resource(template: &Template, value: &Value) -> usize {
     if value["Ref"] == "AWS::StackId" {
@@ -656,10 +691,14 @@ fn longest_of_resource(template: &Template, value: &Value) -> usize {
     let named = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()).unwrap_or_default();
     let name = named.split('.').next().unwrap_or_default();
     match template.resources()[name]["Type"].as_str().unwrap_or_default() {
-        "AWS::SQS::Queue" | "AWS::SecretsManager::Secret" => 150,
-        "AWS::DynamoDB::Table" => 170,
+        "AWS::SQS::Queue" if value.get("Fn::GetAtt").is_some() => 125,
+        "AWS::SQS::Queue" => 140,
+        // Named after its resource, not after the stack.
+        "AWS::SecretsManager::Secret" => 120,
+        "AWS::DynamoDB::Table" => 165,
         "AWS::IAM::Role" => 110,
         "AWS::S3::Bucket" => 63,
+        "AWS::Scheduler::ScheduleGroup" => 64,
         _ => 200,
     }
 }
@@ -698,11 +737,13 @@ fn outputs_have_the_names_of_the_design() {
         "SchedulerDeadLetterQueueUrl",
         "DedupTableName",
         "LinksTableName",
+        "OnboardingTableName",
         "ArchiveBucketName",
         "WebhookIngressFunctionName",
         "EmailActivityFunctionName",
         "CalendarSyncFunctionName",
         "NotetakerMediaFunctionName",
+        "OnboardingTransitionsFunctionName",
         "OperatorFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
@@ -718,10 +759,16 @@ fn outputs_have_the_names_of_the_design() {
 }
 
 #[test]
-fn a_crm_without_key_a_key_without_crm_and_a_crm_without_own_domains_are_refused_at_deployment() {
+fn what_lacks_something_that_it_needs_is_refused_at_deployment() {
     let template = Template::read();
     let given = |parameter: &str| json!({ "Fn::Not": [{ "Fn::Equals": [{ "Ref": parameter }, ""] }] });
-    for (when, needed) in [("CrmBaseUrl", "CrmApiKey"), ("CrmApiKey", "CrmBaseUrl"), ("CrmBaseUrl", "CompanyDomains")] {
+    for (when, needed) in [
+        ("CrmBaseUrl", "CrmApiKey"),
+        ("CrmApiKey", "CrmBaseUrl"),
+        ("CrmBaseUrl", "CompanyDomains"),
+        ("OnboardingGrantId", "OnboardingEmail"),
+        ("OnboardingGrantId", "ProductName"),
+    ] {
         let rules = template.0["Rules"].as_object().expect("the template has rules");
         let rule = rules
             .values()

@@ -1,9 +1,11 @@
 """Starts MiniStack, the local AWS, the way this project needs it.
 
-Four things differ from its own start. AWS is only ever spoken to over TLS, and the bucket's policy
+Six things differ from its own start. AWS is only ever spoken to over TLS, and the bucket's policy
 refuses anything else; here requests cross the loopback in plain HTTP, so they are counted as TLS.
 A Function URL hands the bytes on as they were sent, base64-encoded where they are no text; MiniStack
 would inflate gzip and replace what is not UTF-8, and no signature over such a body would be right.
+A permission for schedules names their group, which MiniStack always takes for the default one.
+Schedules are looked at every second instead of every ten, so that nobody waits for timers of seconds.
 An alarm over several metrics, which MiniStack does not know, stands for its first metric: its queues
 give alarms no data anyway.
 And with --end-with-stdin it ends, with every function process it started, as soon as whoever
@@ -11,14 +13,17 @@ started it is gone, however that one ended.
 """
 
 import base64
+import json
 import os
 import signal
 import sys
 import threading
 
 import ministack.app
+import ministack.core.iam_actions as iam_actions
 import ministack.services.cloudformation.provisioners as provisioners
 import ministack.services.lambda_svc as lambda_svc
+import ministack.services.scheduler as scheduler
 
 
 def count_requests_as_tls():
@@ -78,6 +83,40 @@ def take_alarms_over_several_metrics():
     provisioners._cw_metric_alarm_record = record_of_one_metric
 
 
+def permit_schedules_by_their_group():
+    """Makes IAM judge a schedule by the group that the request names, as AWS does."""
+    extract = getattr(iam_actions, "extract_resource_arn", None)
+    if extract is None:
+        sys.exit(
+            "This release of MiniStack names resources elsewhere, so permissions for schedules cannot be "
+            "judged. Use the release pinned in tests/setup/engine-requirements.txt."
+        )
+
+    def extract_with_group(service, method, path, headers, body, query_params, *arguments, **named):
+        arn = extract(service, method, path, headers, body, query_params, *arguments, **named)
+        if service != "scheduler" or ":schedule/default/" not in str(arn):
+            return arn
+        group = query_params.get("groupName") or ["default"]
+        group = group[0] if isinstance(group, list) else group
+        try:
+            group = json.loads(body).get("GroupName", group)
+        except ValueError:
+            pass
+        return arn.replace(":schedule/default/", f":schedule/{group}/")
+
+    iam_actions.extract_resource_arn = extract_with_group
+
+
+def look_at_schedules_every_second():
+    """Makes a one-time schedule fire within a second of its time."""
+    if not hasattr(scheduler, "_SCHEDULE_TICK_INTERVAL"):
+        sys.exit(
+            "This release of MiniStack looks at schedules in another way, so timers would be late. Use the "
+            "release pinned in tests/setup/engine-requirements.txt."
+        )
+    scheduler._SCHEDULE_TICK_INTERVAL = 1
+
+
 def is_utf8(body):
     try:
         body.decode("utf-8")
@@ -98,6 +137,8 @@ if __name__ == "__main__":
     count_requests_as_tls()
     hand_bodies_to_functions_as_they_were_sent()
     take_alarms_over_several_metrics()
+    permit_schedules_by_their_group()
+    look_at_schedules_every_second()
     if "--end-with-stdin" in arguments:
         threading.Thread(target=end_with_stdin, daemon=True).start()
     ministack.app.main()
