@@ -321,6 +321,51 @@ fn every_notetaker_sample_has_the_ids_that_ingress_would_give_it_and_says_what_i
     }
 }
 
+#[test]
+fn every_onboarding_sample_has_the_ids_that_ingress_would_give_it() {
+    let all = records("onboarding-transitions");
+    let expected = [
+        ("booked-by-a-stranger", "booking.created"),
+        ("booked-without-participants", "booking.created"),
+        ("booking-pending", "booking.pending"),
+        ("booking-reminder", "booking.reminder"),
+        ("bounced", "message.bounce_detected"),
+        ("clicked", "message.link_clicked"),
+        ("clicked-in-the-shape-of-the-recipe", "message.link_clicked"),
+        ("late-timer", "onboarding.timer"),
+        ("onboarding-completed", "customer.onboarding_completed"),
+        ("opened", "message.opened"),
+        ("replied-by-ourselves", "thread.replied"),
+        ("signed-up", "customer.signed_up"),
+        ("signed-up-with-markup-in-the-name", "customer.signed_up"),
+    ];
+    assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), expected.map(|(name, _)| name));
+    for (name, kind) in expected {
+        let [record] = all[name].as_slice() else { panic!("{name} has one record") };
+        check_the_record(name, record, "Onboarding.fifo");
+        let sample = notification(record);
+        assert_eq!(sample["type"], kind, "{name}");
+        let object = &sample["data"]["object"];
+        let key_of = |email: &str| hex::encode(Sha256::digest(format!("customer:{email}")))[..32].to_owned();
+        let group = if let Some(email) = sample["email"].as_str() {
+            format!("customer:{}", key_of(email))
+        } else if let Some(label) = object["label"].as_str() {
+            format!("customer:{}", &label[..32])
+        } else if let Some(configuration) = object["configuration_id"].as_str() {
+            format!("configuration:{configuration}")
+        } else {
+            format!("message:{}", object["origin"]["id"].as_str().expect("an id"))
+        };
+        assert_eq!(record.attributes["MessageGroupId"], hex::encode(Sha256::digest(group))[..32], "{name}");
+        let deduplication = match sample["id"].as_str() {
+            Some(id) => hex::encode(Sha256::digest(format!("onboarding-transitions:{id}"))),
+            // Set by a schedule, which knows no id.
+            None => hex::encode(Sha256::digest(body(record))),
+        };
+        assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
+    }
+}
+
 /// The files of the notetakers that the demo's Nylas holds, as samples name them.
 fn held_notetakers() -> BTreeSet<String> {
     let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");

@@ -2,21 +2,47 @@
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::customers::{Customers, event, mails_to, tell};
 use crate::local_engine::{LocalEngine, Stack, project_root};
 use crate::samples::{Sample, read_folder};
 use crate::stack_view::{DecisionRecord, StackView};
 use crate::stand_ins::rest_crm::RestCrm;
-use crate::stand_ins::{Fault, FaultRule};
+use crate::stand_ins::{Fault, FaultRule, StandInError};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
 
-/// The functions that work on what is replayed: the folder of their samples, and the beginning of their queue's output.
-pub const WORKERS: [(&str, &str); 3] =
-    [("email-activity", "EmailActivity"), ("calendar-sync", "CalendarSync"), (NOTETAKERS, "NotetakerMedia")];
+/// A function that works on what is sent to its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name, which is that of the folder of its samples.
+    pub folder: &'static str,
+    /// The beginning of its queue's output.
+    pub queue: &'static str,
+    /// The beginning of its own output.
+    pub function: &'static str,
+}
+
+impl Worker {
+    const fn of(folder: &'static str, queue: &'static str, function: &'static str) -> Self {
+        Self { folder, queue, function }
+    }
+}
+
+/// The functions that work on what is sent to their queues.
+pub const WORKERS: [Worker; 4] = [
+    Worker::of("email-activity", "EmailActivity", "EmailActivity"),
+    Worker::of("calendar-sync", "CalendarSync", "CalendarSync"),
+    Worker::of(NOTETAKERS, "NotetakerMedia", "NotetakerMedia"),
+    Worker::of(ONBOARDING, "Onboarding", "OnboardingTransitions"),
+];
+
+/// The folder of samples of the onboarding, which the demo shows by customers of its own.
+const ONBOARDING: &str = "onboarding-transitions";
 
 /// The folder of samples of notetakers. A meeting is over before their files are there.
 const NOTETAKERS: &str = "notetaker-media";
@@ -58,16 +84,123 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         "reconciling and backfilling: Nylas holds a mail and meetings that it never notified of, and a meeting of last month is attached to what was said in it",
     );
     work_off_jobs(world).await?;
+    say(
+        "onboarding five customers, with seconds instead of days: one is silent, one books, one changes her mind, one bounces, one is scanned",
+    );
+    onboard(world).await?;
 
     let decisions = world.view.decisions().await?;
     say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions)));
     say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
     say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
     say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
+    say(&format!("\nHow far the customers have come\n{}", customers_table(world).await?));
+    say(&format!("\nThe mails that customers got\n{}", mails_table(world)));
     let told = world.alerts.texts();
     say(&format!("\nWhat people were told at once\n {}", told.join("\n ")));
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
     Ok(())
+}
+
+/// The customers of the demo beside the one of a sample: an address and a name.
+const CUSTOMERS: [(&str, &str); 4] = [
+    ("rosa.diaz@fabrikam.example", "Rosa Diaz"),
+    ("ida.lund@lumen-yards.example", "Ida Lund"),
+    ("kofi.mensah@typo.example", "Kofi Mensah"),
+    ("mei.tan@harbor-foods.example", "Mei Tan"),
+];
+
+/// The customer of a sample, who stays silent.
+const SILENT: &str = "noor.haddad@lumen-bakery.example";
+
+const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:121.0) Gecko/20100101 Firefox/121.0";
+
+/// Lets customers live through their onboarding.
+async fn onboard(world: &World) -> Result<(), WorldError> {
+    let customers = Customers::of(world).await?;
+    let webhook = world.webhook()?;
+    let [rosa, ida, kofi, mei] = CUSTOMERS.map(|(email, _)| email);
+    for (email, name) in CUSTOMERS {
+        tell(world, &event("customer.signed_up", &format!("demo-{email}"), email, name)).await?;
+    }
+    let reaches = async |email: &str, state: &str| {
+        let is_there =
+            |record: &Value| record["state"] == state && record["todo"].as_array().is_some_and(Vec::is_empty);
+        customers.until(email, &format!("{email} is {state}"), PATIENCE, is_there).await
+    };
+    for (email, _) in CUSTOMERS {
+        reaches(email, "welcome_sent").await?;
+    }
+    let welcome = |email: &str| {
+        mails_to(world, email)
+            .into_iter()
+            .map(|(_, mail)| mail)
+            .next()
+            .ok_or(StandInError::UnknownGrant(email.to_owned()))
+    };
+    let later = |at: Timestamp, minutes: i64| at.checked_add(SignedDuration::from_mins(minutes)).unwrap_or(at);
+    let page = |record: &Value| record["page"]["configuration_id"].as_str().unwrap_or_default().to_owned();
+    let booking = |told: &Value| told["data"]["object"]["booking_id"].as_str().unwrap_or_default().to_owned();
+
+    // Mei's mail scanner follows every link as the mail comes in.
+    let mail = welcome(mei)?;
+    let every_link: Vec<(usize, Timestamp, &str)> = (0..3).map(|link| (link, later(mail.at, 2), BROWSER)).collect();
+    webhook.deliver(&world.nylas.clicked(&mail.message_id, &every_link)?).await;
+    // Kofi's address does not exist.
+    webhook.deliver(&world.nylas.bounced(&welcome(kofi)?.message_id, "mailbox_unavailable", "550")?).await;
+    // Rosa reads, clicks, books, comes, and is set up.
+    let mail = welcome(rosa)?;
+    webhook.deliver(&world.nylas.clicked(&mail.message_id, &[(1, later(mail.at, 90), BROWSER)])?).await;
+    let record = reaches(rosa, "engaged").await?;
+    let booked = world.nylas.book(&page(&record), rosa, "Rosa Diaz", later(mail.at, 240), 30, "America/Toronto")?;
+    webhook.deliver(&booked).await;
+    reaches(rosa, "kickoff_booked").await?;
+    // Ida books, moves the call, and cancels it.
+    let record = customers.until(ida, "Ida is welcomed", PATIENCE, |record| record["page"].is_object()).await?;
+    let idas = world.nylas.book(&page(&record), ida, "Ida Lund", later(mail.at, 300), 30, "Europe/Stockholm")?;
+    webhook.deliver(&idas).await;
+    reaches(ida, "kickoff_booked").await?;
+    webhook.deliver(&world.nylas.reschedule(&booking(&idas), later(mail.at, 360))?).await;
+    webhook.deliver(&world.nylas.cancel_booking(&booking(&idas), "a fair")?).await;
+    // Rosa's call has taken place by now.
+    webhook.deliver(&world.nylas.reschedule(&booking(&booked), later(mail.at, -50))?).await;
+    reaches(rosa, "kickoff_completed").await?;
+    tell(world, &event("customer.onboarding_completed", "demo-done", rosa, "Rosa Diaz")).await?;
+    reaches(rosa, "onboarded").await?;
+    reaches(SILENT, "escalated").await?;
+    reaches(ida, "escalated").await?;
+    reaches(mei, "escalated").await.map(drop)
+}
+
+async fn customers_table(world: &World) -> Result<Table, WorldError> {
+    let customers = Customers::of(world).await?;
+    let mut table = table(&["customer", "state", "how it came there", "evidence"]);
+    for email in CUSTOMERS.iter().map(|(email, _)| *email).chain([SILENT]) {
+        let record = customers.record(email).await?.map_or(Value::Null, Value::Object);
+        let list = |name: &str, of: &dyn Fn(&Value) -> String| {
+            record[name].as_array().into_iter().flatten().map(of).collect::<Vec<_>>().join("\n")
+        };
+        let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
+        table.add_row([
+            email.to_owned(),
+            text(&record["state"]),
+            list("history", &|one| format!("{} → {}", text(&one["on"]), text(&one["to"]))),
+            list("evidence", &|one| {
+                format!("{}: {} ({})", text(&one["kind"]), text(&one["grade"]), text(&one["reason"]))
+            }),
+        ]);
+    }
+    Ok(table)
+}
+
+fn mails_table(world: &World) -> Table {
+    let mut table = table(&["to", "subject", "step", "tracked"]);
+    for mail in world.nylas.sent() {
+        let step = mail.label.as_deref().and_then(|label| label.rsplit('.').next()).unwrap_or("–").to_owned();
+        let tracked = if mail.tracked { "yes" } else { "no" };
+        table.add_row([mail.to.join(", "), mail.subject, step, tracked.to_owned()]);
+    }
+    table
 }
 
 fn is_of_a_notetaker(sample: &Sample) -> bool {
@@ -107,21 +240,21 @@ async fn wait_until_decided(
 
 /// Puts the samples of jobs into their queues and waits until what they find is worked off.
 async fn work_off_jobs(world: &World) -> Result<(), WorldError> {
-    for (folder, queue) in WORKERS {
-        for job in read_folder(&project_root().join("events").join(folder))?.into_iter().filter(Sample::is_job) {
-            put_job(&world.view, &world.stack, queue, &job).await?;
+    for worker in WORKERS.into_iter().filter(|worker| worker.folder != ONBOARDING) {
+        let samples = read_folder(&project_root().join("events").join(worker.folder))?;
+        for job in samples.into_iter().filter(Sample::is_job) {
+            put_job(&world.view, &world.stack, worker.queue, &job).await?;
         }
-        world.view.emptied(world.stack.queue_url(queue)?, PATIENCE).await?;
+        world.view.emptied(world.stack.queue_url(worker.queue)?, PATIENCE).await?;
     }
     Ok(())
 }
 
-/// The function whose sample a file is, and the beginning of its queue's output: email-activity's if the folder tells no
-/// other.
+/// The function whose sample a file is: email-activity's if the folder tells no other.
 #[must_use]
-pub fn worker_of(sample: &Path) -> (&'static str, &'static str) {
+pub fn worker_of(sample: &Path) -> Worker {
     let is_in = |folder: &str| sample.parent().is_some_and(|parent| parent.ends_with(folder));
-    WORKERS.into_iter().find(|(folder, _)| is_in(folder)).unwrap_or(WORKERS[0])
+    WORKERS.into_iter().find(|worker| is_in(worker.folder)).unwrap_or(WORKERS[0])
 }
 
 /// Puts a job into a queue, as a person would.
@@ -143,8 +276,8 @@ pub async fn send(engine: &LocalEngine, stack: &Stack, sample: &Sample, secret: 
 fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
     let events = project_root().join("events");
     let mut samples = Vec::new();
-    for (folder, _) in WORKERS {
-        samples.extend(read_folder(&events.join(folder))?.into_iter().filter(|sample| !sample.is_job()));
+    for worker in WORKERS.into_iter().filter(|worker| worker.folder != ONBOARDING) {
+        samples.extend(read_folder(&events.join(worker.folder))?.into_iter().filter(|sample| !sample.is_job()));
     }
     samples.extend(read_folder(&events.join("webhook-ingress"))?);
     let again: Vec<Sample> = samples.iter().filter(|sample| sample.method == "POST").step_by(4).cloned().collect();
@@ -245,7 +378,7 @@ fn told_by_status(sent: &Sent) -> (String, String) {
         (200, "GET") => "the challenge was echoed",
         (200, _) if sent.sample.notification_id().is_none() => "no notification: parked in the unroutable queue",
         (200, _) => "a type that nobody wants: counted",
-        (202, _) => "queued for onboarding",
+        (202, _) => "queued for onboarding: see below",
         (400, _) => "refused: the request is not what is expected",
         (401, _) => "refused: the signature is wrong",
         (404 | 405, _) => "refused: no such path or method",
@@ -367,7 +500,8 @@ async fn queues_table(world: &World) -> Result<Table, WorldError> {
         ("CalendarSyncDeadLetter", "nothing was given up"),
         ("NotetakerMedia", "all news of notetakers is decided"),
         ("NotetakerMediaDeadLetter", "nothing was given up"),
-        ("Onboarding", "the sign-up of a sample waits for onboarding-transitions"),
+        ("Onboarding", "all news of customers is decided"),
+        ("OnboardingDeadLetter", "nothing was given up"),
         ("Unroutable", "signed bodies that are no notification, each to be looked at by a person"),
     ] {
         let depth = world.view.depth(world.stack.queue_url(queue)?).await?;

@@ -5,7 +5,7 @@ use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack,
 use crate::samples::SampleError;
 use crate::stack_view::{StackView, ViewError};
 use crate::stand_ins::alert_webhook::AlertWebhook;
-use crate::stand_ins::nylas::Nylas;
+use crate::stand_ins::nylas::{Grant, Nylas};
 use crate::stand_ins::nylas_webhook::NylasWebhook;
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::{StandInError, nylas, rest_crm};
@@ -27,6 +27,12 @@ const LOOP_ID_PLACEHOLDER: &str = "{{loop-id}}";
 /// The grant of the support mailbox.
 pub const SUPPORT_GRANT: &str = "support-grant-0001";
 
+/// The grant of the account that customers are written from.
+pub const ONBOARDING_GRANT: &str = "onboarding-grant-0001";
+
+/// The address of that account.
+pub const ONBOARDING_EMAIL: &str = "welcome@northwind.example";
+
 /// Something in the world could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
@@ -39,6 +45,9 @@ pub enum WorldError {
     /// A look at the stack.
     #[error(transparent)]
     View(#[from] ViewError),
+    /// A stand-in was told of something that it does not hold.
+    #[error(transparent)]
+    Control(#[from] nylas::ControlError),
     /// A sample.
     #[error(transparent)]
     Sample(#[from] SampleError),
@@ -71,7 +80,8 @@ impl World {
     ) -> Result<Self, WorldError> {
         let samples = project_root().join("events/demo");
         let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
-        let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.start()?;
+        let onboarding = Grant::google(ONBOARDING_GRANT, ONBOARDING_EMAIL);
+        let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.grant(onboarding).start()?;
         let alerts = AlertWebhook::start()?;
         say(&format!("the CRM stands in at {}, Nylas at {}", crm.base_url(), nylas.base_url()));
         let engine = LocalEngine::start(options).await?;
@@ -79,6 +89,7 @@ impl World {
         say("deploying template.yaml with `sam deploy`, IAM enforced");
         let mut parameters = parameters(&crm, &nylas);
         parameters.push(("AlertWebhookUrl", alerts.url()));
+        parameters.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
         parameters.extend_from_slice(more);
         let stack = engine
             .deploy(stack_name, &parameters, |line| {
@@ -128,6 +139,12 @@ pub fn parameters(crm: &RestCrm, nylas: &Nylas) -> Vec<(&'static str, String)> {
         ("SupportGrantIds", SUPPORT_GRANT.to_owned()),
         ("RetryFirstDelay", "1s".to_owned()),
         ("MediaRetentionDays", "30".to_owned()),
+        ("OnboardingGrantId", ONBOARDING_GRANT.to_owned()),
+        ("OnboardingEmail", ONBOARDING_EMAIL.to_owned()),
+        ("ProductName", "Northwind".to_owned()),
+        ("SetupUrl", "https://northwind.example/setup".to_owned()),
+        ("DocsUrl", "https://northwind.example/docs".to_owned()),
+        ("TeamTimeZone", "Europe/Stockholm".to_owned()),
         // The storage of the sandbox stands on this machine.
         ("MediaUrlPolicy", "any".to_owned()),
     ]

@@ -286,6 +286,11 @@ impl Nylas {
         self.api.sending.locked(|desk| desk.rules.denied_hosts.push(host.to_ascii_lowercase()));
     }
 
+    /// Takes mail with tracked links to this host again.
+    pub fn allow_links_to(&self, host: &str) {
+        self.api.sending.locked(|desk| desk.rules.denied_hosts.retain(|denied| !denied.eq_ignore_ascii_case(host)));
+    }
+
     /// The next sends do send, but are answered 202 with a schedule and without the id of a message.
     pub fn accept_sends_without_id(&self, sends: u32) {
         self.api.sending.locked(|desk| desk.plan.without_id = sends);
