@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log simulate labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,16 @@ never-log: ## Check a list of those whose mail is never logged and put it in pla
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) never-log "$(LIST)" $(if $(STACK),--aws "$(STACK)")
+
+# The mails and scheduler.toml are read as they stand, so an edit shows at once; the rules are built when their sources are newer.
+SIMULATED := Cargo.toml Cargo.lock functions/onboarding-transitions shared tests/Cargo.toml tests/src
+simulate: ## Play a customer's story through the onboarding, without AWS: [STORY=<story>|all] [FOLLOW_UP=48h] [NUDGE=72h] [ESCALATE=72h] [SENDING_HOURS=] [MAILS=1]
+	@if [ ! -x $(SANDBOX) ] || [ -n "$$(find $(SIMULATED) \( -name '*.rs' -o -name 'Cargo.*' \) -newer $(SANDBOX) -print -quit)" ]; then \
+	  $(say) "Building the simulation (cold: a few minutes; after a change of the rules: about a minute)"; \
+	  cargo build $(CARGO_SET) --bin sandbox; \
+	fi
+	@$(SANDBOX) simulate $${FOLLOW_UP:+--follow-up "$$FOLLOW_UP"} $${NUDGE:+--nudge "$$NUDGE"} $${ESCALATE:+--escalate "$$ESCALATE"} \
+	  $${SENDING_HOURS:+--sending-hours "$$SENDING_HOURS"} $(if $(filter-out 0 no,$(MAILS)),--show-mails) -- $${STORY:+"$$STORY"}
 
 labelled: ## Judge the labelled mails, beside what the usual filters make of them
 	@cargo test $(CARGO_SET) --lib labelled -- --nocapture

@@ -74,7 +74,9 @@ pub fn mails_to(world: &World, email: &str) -> Vec<(String, SentMail)> {
     let to_them = world.nylas.sent().into_iter().filter(|mail| mail.to.iter().any(|to| to == email));
     to_them
         .map(|mail| {
-            let label = mail.label.as_deref().unwrap_or_default();
+            // What is not tracked has its label in a header alone.
+            let header = mail.headers.iter().find(|(name, _)| name == "X-Crm-Autopilot-Label");
+            let label = mail.label.as_deref().or(header.map(|(_, value)| value.as_str())).unwrap_or_default();
             let step = label.split_once('.').map_or_else(String::new, |(_, rest)| rest.to_owned());
             (step, mail)
         })

@@ -1,5 +1,5 @@
 //! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
-//! `make reconcile`, `make invite`, `make auto-join` and `make media`.
+//! `make reconcile`, `make invite`, `make auto-join`, `make media` and `make simulate`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -10,6 +10,7 @@ use sandbox::local_engine::{
 };
 use sandbox::operate::{self, OperateError, Operation};
 use sandbox::samples::{self, Sample};
+use sandbox::simulate::{self, SimulateError};
 use sandbox::stack_view::StackView;
 use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
 use sandbox::world::{World, WorldError};
@@ -21,11 +22,17 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// The functions that decide about what can be sent, by the beginning of its type.
-const DECIDES: [(&str, &str); 4] = [
+const DECIDES: [(&str, &str); 10] = [
     ("message.created", "email-activity"),
     ("event.", "calendar-sync"),
     ("grant.", "calendar-sync"),
     ("notetaker.", "notetaker-media"),
+    ("customer.", "onboarding-transitions"),
+    ("booking.", "onboarding-transitions"),
+    ("message.opened", "onboarding-transitions"),
+    ("message.link_clicked", "onboarding-transitions"),
+    ("message.bounce_detected", "onboarding-transitions"),
+    ("thread.replied", "onboarding-transitions"),
 ];
 
 /// How long a notification that was sent may take to be decided, before that is told instead.
@@ -74,6 +81,8 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Plays a customer's story through the rules of the onboarding, in virtual time and without AWS.
+    Simulate(simulate::Arguments),
     /// Runs the world in the foreground; used by `up`.
     #[command(hide = true)]
     Serve,
@@ -85,6 +94,8 @@ enum CommandError {
     World(#[from] WorldError),
     #[error(transparent)]
     Operate(#[from] OperateError),
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
     NothingRuns,
     #[error("it runs already: look at it with `make send`, or end it with `make down`")]
@@ -116,6 +127,7 @@ async fn main() -> ExitCode {
         Command::Send { event, aws } => send(event, aws).await,
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
         Command::Operate { operation, aws } => operate(&operation, aws).await,
+        Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
         Command::Serve => serve().await,
     };
     match result {
@@ -137,7 +149,9 @@ fn say(line: &str) {
 }
 
 async fn run_demo() -> Result<(), CommandError> {
-    let mut world = World::start(&Options::named("demo"), STACK, &[], say).await?;
+    // Days become seconds.
+    let quick = ["FollowUpAfter", "NudgeAfter", "EscalateAfter"].map(|parameter| (parameter, "10s".to_owned()));
+    let mut world = World::start(&Options::named("demo"), STACK, &quick, say).await?;
     let replayed = demo::replay(&world, say).await;
     world.engine.stop()?;
     replayed?;
@@ -245,9 +259,9 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
     let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
     for sample in samples::read(&event).map_err(WorldError::from)? {
         if sample.is_job() {
-            let (function, queue) = demo::worker_of(&event);
-            demo::put_job(&view, &stack, queue, &sample).await?;
-            say(&format!("{}: put into the queue of {function}; its log tells what came of it", sample.name));
+            let worker = demo::worker_of(&event);
+            demo::put_job(&view, &stack, worker.queue, &sample).await?;
+            say(&format!("{}: put into the queue of {}; its log tells what came of it", sample.name, worker.folder));
             continue;
         }
         let logical = if sample.is_customer_event() { "EventsSecret" } else { "WebhookSecret" };
@@ -272,7 +286,7 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
         };
         say(&format!("{}: answered {status}", sample.name));
-        if let Some((function, id)) = decided.filter(|_| status == 200) {
+        if let Some((function, id)) = decided.filter(|_| status == 200 || status == 202) {
             tell_decision(&view, &stack, function, &id, before.is_some()).await?;
         }
     }

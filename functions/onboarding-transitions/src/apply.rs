@@ -93,7 +93,8 @@ pub fn signal(customer: &mut Customer, exists: bool, on: Signal, booking: Option
     }
     let names = (from.map_or_else(|| "–".to_owned(), |from| from.to_string()), to.to_string());
     let (version, run) = (customer.version, customer.run);
-    let made = Move { at: moment.now, version, run, from: names.0, to: names.1, on: on.name().to_owned() };
+    let (on_name, by) = (on.name().to_owned(), moment.by.to_owned());
+    let made = Move { at: moment.now, version, run, from: names.0, to: names.1, on: on_name, by };
     customer.history.push(made);
     Applied::Moved { from, to, on }
 }

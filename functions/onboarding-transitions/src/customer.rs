@@ -105,6 +105,9 @@ pub struct Move {
     pub to: String,
     /// On what.
     pub on: String,
+    /// The message that told of it, as a digest of its id.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// A booking page.

@@ -104,7 +104,8 @@ impl Words<'_> {
             context! {
                 day => call.day.as_str(),
                 time => call.time.as_str(),
-                zone => call.zone.as_str(),
+                // Of the time zone database, whose names hold nothing but letters, digits, `_`, `+`, `-` and `/`.
+                zone => Value::from_safe_string(call.zone.clone()),
                 minutes => call.minutes,
                 reschedule_url => address(call.reschedule_url),
                 cancel_url => address(call.cancel_url),

@@ -233,7 +233,7 @@ impl<P: Ports> Onboarding<'_, P> {
         let taken = take_in(self.ports.documents, &self.ports.clock, who, by, with_moment).await?;
         match taken {
             None => Ok(Decision::skipped("nobody of this address is a customer")),
-            Some(Taken::Done(customer, applied)) => Ok(decision_of(&applied, &customer)),
+            Some(Taken::Done(customer, applied)) => Ok(decision_of(&applied, &customer, by)),
             Some(Taken::Busy(_)) => {
                 let what = "somebody else works on this customer; the news is taken in".to_owned();
                 Err(Failure::Untried { class: BUSY, what, retry_after: SOON })
@@ -241,7 +241,7 @@ impl<P: Ports> Onboarding<'_, P> {
             Some(Taken::Hold(customer, revision, who, applied)) => {
                 let mut hold = Hold::new(self.ports.documents, self.ports.clock.clone(), customer, revision, who);
                 self.carry_out(&mut hold, by, work).await?;
-                let decision = decision_of(&applied, &hold.customer);
+                let decision = decision_of(&applied, &hold.customer, by);
                 Ok(if hold.told.is_empty() { decision } else { decision.with("told", hold.told) })
             }
         }
@@ -548,14 +548,17 @@ fn judge_clicks(customer: &mut Customer, job: &StepJob, moment: Moment<'_>) -> A
 }
 
 /// What was decided, with where the customer stands. Never an address: decisions are logged.
-fn decision_of(applied: &Applied, customer: &Customer) -> Decision {
-    let decision = match applied {
-        Applied::Moved { from, to, on } => {
+fn decision_of(applied: &Applied, customer: &Customer, by: &str) -> Decision {
+    let earlier = customer.history.iter().rev().find(|made| made.by == by);
+    let decision = match (applied, earlier) {
+        (Applied::Moved { from, to, on }, _) => {
             let from = from.map_or_else(|| "–".to_owned(), |from| from.to_string());
             Decision::done(format!("{}: {from} → {to}", on.name()))
         }
-        Applied::Noted(why) => Decision::done(*why),
-        Applied::Nothing(why) => Decision::skipped(*why),
+        (Applied::Noted(why), _) => Decision::done(*why),
+        // A worker before this one took it in and did not live to tell.
+        (Applied::Nothing(_), Some(made)) => Decision::done(format!("{}: {} → {}", made.on, made.from, made.to)),
+        (Applied::Nothing(why), None) => Decision::skipped(*why),
     };
     let mails: serde_json::Map<String, Value> = customer
         .mails

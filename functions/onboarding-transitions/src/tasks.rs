@@ -179,9 +179,9 @@ impl<P: Ports> Onboarding<'_, P> {
         }
         // Said before it is done, so that whoever comes after a crash looks for it.
         if booking.reminder != Some(Reminder { event_id: None, start: None }) {
-            let begun = Reminder { event_id: None, start: None };
+            let announced = Reminder { event_id: None, start: None };
             let begin = |customer: &mut Customer| {
-                reminder_stands(customer, id, Some(begun.clone()));
+                reminder_stands(customer, id, Some(announced.clone()));
             };
             hold.update(begin).await?;
         }

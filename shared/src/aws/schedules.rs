@@ -12,6 +12,7 @@ use aws_sdk_scheduler::types::{
 use super::describe;
 use crate::configuration::{ConfigurationError, Environment};
 use crate::engine::{RemoveTimers, SetTimers, StoreError, Timer};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 /// For how long a message that the queue does not take is tried again, in seconds.
 const TRIED_FOR: i32 = 3600;
@@ -69,7 +70,7 @@ impl SetTimers for Schedules {
             .create_schedule()
             .group_name(&self.group)
             .name(&timer.name)
-            .schedule_expression(format!("at({})", timer.at.strftime("%Y-%m-%dT%H:%M:%S")))
+            .schedule_expression(expression(timer.at))
             .schedule_expression_timezone("UTC")
             .flexible_time_window(exactly.map_err(|error| failed(error.to_string()))?)
             .target(self.target(timer).map_err(|error| failed(error.to_string()))?)
@@ -85,6 +86,12 @@ impl SetTimers for Schedules {
     }
 }
 
+/// The expression of a time. EventBridge Scheduler knows whole seconds; no timer goes off before it is due.
+fn expression(at: Timestamp) -> String {
+    let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    format!("at({})", at.round(whole).unwrap_or(at).strftime("%Y-%m-%dT%H:%M:%S"))
+}
+
 impl RemoveTimers for Schedules {
     async fn remove(&self, name: &str) -> Result<(), StoreError> {
         match self.client.delete_schedule().group_name(&self.group).name(name).send().await {
@@ -95,6 +102,22 @@ impl RemoveTimers for Schedules {
                 Ok(())
             }
             Err(error) => Err(StoreError(format!("the schedule {name} could not be removed: {}", describe(&error)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timer_goes_off_at_the_first_whole_second_that_is_not_before_it_is_due() {
+        for (at, expected) in [
+            ("2026-11-30T09:00:00Z", "at(2026-11-30T09:00:00)"),
+            ("2026-11-30T09:00:00.000000001Z", "at(2026-11-30T09:00:01)"),
+            ("2026-11-30T23:59:59.9Z", "at(2026-12-01T00:00:00)"),
+        ] {
+            assert_eq!(expression(at.parse().expect("a time")), expected);
         }
     }
 }
