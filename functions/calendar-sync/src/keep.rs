@@ -448,9 +448,12 @@ mod tests {
             let (api, what) = ("the CRM", "meeting");
             match fails {
                 None => Ok(()),
-                Some(Fails::AnswerLost) => {
-                    Err(CrmError(CallError::Unavailable { api, problem: "lost".to_owned(), retry_after: None }))
-                }
+                Some(Fails::AnswerLost) => Err(CrmError(CallError::Unavailable {
+                    api,
+                    problem: "lost".to_owned(),
+                    retry_after: None,
+                    answered: true,
+                })),
                 Some(Fails::Refused) => {
                     Err(CrmError(CallError::Rejected { api, what, status: 422, text: "no".to_owned() }))
                 }

@@ -83,7 +83,9 @@ pub fn signal(customer: &mut Customer, exists: bool, on: Signal, booking: Option
             });
         }
         Signal::Booked => {
-            customer.call_back("a call is booked", |step, _| matches!(step.kind, MailKind::FollowUp | MailKind::Nudge));
+            customer.call_back("a call is booked", |step, _| {
+                matches!(step.kind, MailKind::FollowUp | MailKind::Nudge | MailKind::Resources)
+            });
         }
         Signal::Completed => customer.call_back("the customer is onboarded", |_, _| true),
         _ => {}
@@ -105,6 +107,9 @@ fn begin_run(customer: &mut Customer, moment: Moment<'_>) {
     customer.run += 1;
     customer.page = None;
     customer.mails.clear();
+    let is_of_a_mail =
+        |what: &Todo| matches!(what, Todo::Mail { .. } | Todo::WakeMail { .. } | Todo::JudgeClicks { .. });
+    customer.todo.retain(|task| !is_of_a_mail(&task.what));
     customer.bookings.retain(|_, booking| booking.reminder.is_some());
     customer.kickoff = None;
     if customer.bounced.is_some() {
@@ -144,8 +149,12 @@ fn want(customer: &mut Customer, step: Step, booking: Option<&str>, by: &str) {
     let standing = customer.mails.get_mut(&name);
     // It was called back while its sending was open, and is wanted again.
     if let Some(standing) = standing.filter(|mail| mail.progress != Progress::Dropped) {
-        if standing.progress != Progress::Sent {
-            standing.why = None;
+        if standing.progress == Progress::Sent {
+            return;
+        }
+        standing.why = None;
+        if standing.is_open() {
+            customer.add(Todo::Mail { step: name }, by);
         }
         return;
     }
@@ -240,7 +249,7 @@ pub fn timer(customer: &mut Customer, kind: TimerKind, run: u32, version: u64, m
     if customer.armed.get(&kind) != Some(&version) {
         return Applied::Nothing("the timer is not armed any more, or not yet");
     }
-    if kind == TimerKind::Escalate && unanswered(customer).is_some_and(|mail| mail.progress != Progress::Sent) {
+    if kind == TimerKind::Escalate && is_still_to_be_sent(customer) {
         // Nobody can have answered a mail that waits for its turn.
         customer.version += 1;
         arm(customer, TimerKind::Escalate, moment);
@@ -251,10 +260,15 @@ pub fn timer(customer: &mut Customer, kind: TimerKind, run: u32, version: u64, m
     signal(customer, true, kind.signal(), None, moment)
 }
 
-/// The mail whose answer is waited for before people are told.
-fn unanswered(customer: &Customer) -> Option<&Mail> {
-    let open = |step: &str| customer.mails.get(step).filter(|mail| mail.progress != Progress::Dropped);
-    open("nudge").or_else(|| open("follow_up"))
+/// True if the mail whose answer is waited for is not sent, and will be.
+fn is_still_to_be_sent(customer: &Customer) -> bool {
+    let mail = match customer.standing {
+        Standing::Unresponsive => "follow_up",
+        Standing::FollowupNeeded => "nudge",
+        _ => return false,
+    };
+    let is_on_its_way = |mail: &Mail| !matches!(mail.progress, Progress::Sent | Progress::Dropped);
+    customer.mails.get(mail).is_some_and(is_on_its_way) && !customer.is_refused(mail)
 }
 
 /// Takes in that a mail is sent. Every way to learn it leads here: the answer, the mailbox, what was told of the mail.
@@ -313,22 +327,30 @@ pub fn bounced(customer: &mut Customer, kind: &str, moment: Moment<'_>) -> Appli
 
 /// A mail that came back was sent, whatever was known of it.
 fn settle_unknown(customer: &mut Customer, moment: Moment<'_>) {
-    let unknown = customer.mails.iter().filter(|(_, mail)| mail.progress == Progress::Sending);
-    let unknown: Vec<Step> = unknown.filter_map(|(name, _)| Step::parse(name)).collect();
-    if let [step] = unknown.as_slice() {
-        mail_sent(customer, *step, moment.now, None, moment);
+    if let Some(step) = asked_for_alone(customer, |mail| mail.progress != Progress::Sent) {
+        mail_sent(customer, step, moment.now, None, moment);
     }
+}
+
+/// The only mail of the run that was asked for and has no id, among those that `which` names; none if there are more.
+fn asked_for_alone(customer: &Customer, which: impl Fn(&Mail) -> bool) -> Option<Step> {
+    let is_one = |mail: &Mail| mail.key_since.is_some() && mail.message_id.is_none() && which(mail);
+    let mut asked = customer.mails.iter().filter(|(_, mail)| is_one(mail)).filter_map(|(name, _)| Step::parse(name));
+    asked.next().filter(|_| asked.next().is_none())
 }
 
 /// Takes in that a mail which Nylas had taken could not be sent after all.
 pub fn send_failed(customer: &mut Customer, message_id: &str, moment: Moment<'_>) -> Applied {
-    let found = customer.mails.iter_mut().find(|(_, mail)| mail.message_id.as_deref() == Some(message_id));
+    // Nylas may have taken one without telling its id.
+    let alone = asked_for_alone(customer, |_| true).map(|step| step.to_string());
+    let by_id = customer.mails.iter().find(|(_, mail)| mail.message_id.as_deref() == Some(message_id));
+    let found = by_id.map(|(step, _)| step.clone()).or(alone);
+    let found = found.and_then(|step| customer.mails.get_mut(&step).map(|mail| (step, mail)));
     let Some((step, mail)) = found else { return Applied::Nothing("not a mail of this run") };
     if mail.why.is_some() {
         return Applied::Nothing("known to have failed");
     }
     mail.why = Some("Nylas could not send it after all".to_owned());
-    let step = step.clone();
     customer.add(Todo::Alert { about: About::SendFailed { step } }, moment.by);
     Applied::Noted("a mail could not be sent after all: people are told")
 }
@@ -365,7 +387,8 @@ pub fn booking(
     if news == BookingNews::Cancelled {
         return cancelled(customer, &id, standing, told, told_at, moment);
     }
-    if customer.standing == Standing::Onboarded {
+    let is_over = customer.standing == Standing::Onboarded;
+    if is_over && standing.is_none() {
         return Applied::Nothing(crate::table::NoOp::Onboarded.reason());
     }
     let Some((start, end)) = told.start.zip(told.end) else {
@@ -412,6 +435,10 @@ pub fn booking(
     customer.bookings.insert(id.clone(), kept);
     if !is_moved {
         return Applied::Nothing("the booking is known");
+    }
+    if is_over {
+        customer.add(Todo::Reminder { booking: id }, moment.by);
+        return Applied::Noted("a call after the end was moved: its reminder follows");
     }
     moved(customer, &id, number, moment)
 }
@@ -718,7 +745,8 @@ mod tests {
     #[test]
     fn mail_that_bounced_while_its_sending_was_unknown_counts_as_sent() {
         let mut customer = signed_up();
-        customer.mails.get_mut("welcome").expect("wanted").progress = Progress::Sending;
+        let welcome = customer.mails.get_mut("welcome").expect("wanted");
+        (welcome.progress, welcome.key_since) = (Progress::Waiting, Some(at(2)));
         bounced(&mut customer, "mailbox_unavailable", moment(3));
         assert_eq!((customer.standing, customer.mails["welcome"].progress), (Standing::WelcomeSent, Progress::Sent));
         assert!(customer.armed.is_empty());

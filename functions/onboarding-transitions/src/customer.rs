@@ -431,11 +431,20 @@ impl Customer {
         })
     }
 
-    /// Adds something to be done, once.
+    /// Adds something to be done, once. What could not be done is tried again, for the message that asks now.
     pub fn add(&mut self, what: Todo, by: &str) {
-        if self.todo.iter().all(|task| task.what != what) {
-            self.todo.push(Task { what, by: by.to_owned(), refused: None });
+        match self.todo.iter_mut().find(|task| task.what == what) {
+            Some(task) if task.refused.is_some() => *task = Task { what, by: by.to_owned(), refused: None },
+            Some(_) => {}
+            None => self.todo.push(Task { what, by: by.to_owned(), refused: None }),
         }
+    }
+
+    /// True if a mail cannot be sent as things are: its task was refused.
+    #[must_use]
+    pub fn is_refused(&self, mail: &str) -> bool {
+        let is_it = |what: &Todo| matches!(what, Todo::Mail { step } if step == mail);
+        self.todo.iter().any(|task| task.refused.is_some() && is_it(&task.what))
     }
 
     /// The first thing that can be done now.

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use shared::alerts::{escaped, tell};
 use shared::domain::digest::sha256_hex;
@@ -41,8 +42,21 @@ const OFFERED_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_se
 /// For how long a mail is offered again that Nylas does not take.
 const OFFERED_FOR: SignedDuration = SignedDuration::from_hours(4 * 24);
 
-/// How far back a mail is looked for.
+/// How far back a mail is looked for at least.
 const LOOKED_BACK: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// A wait for a turn that is longer than this is no trying.
+const TURN_IS_FAR: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long the mailbox is given to show a mail whose request was cut off. Nylas forgets the key of such a request, and the
+/// provider may still be at it.
+const SHOWN_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+
+/// Less time than this is not enough to offer a mail and learn what came of it.
+const TIME_TO_OFFER: Duration = Duration::from_secs(10);
+
+/// How many lists of booking pages are looked through for one.
+const MOST_LISTS: usize = 10;
 
 /// What comes of a try.
 enum Outcome {
@@ -52,6 +66,17 @@ enum Outcome {
     Later(Timestamp, &'static str),
     /// Once more, without tracking.
     Untracked,
+}
+
+/// What looking for a booking page came to.
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// It is there, under this id.
+    Page(String),
+    /// It is not there.
+    Nowhere,
+    /// There are too many to look through all.
+    Unknown,
 }
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -115,6 +140,7 @@ impl<P: Ports> Onboarding<'_, P> {
         let booking_url = if needs_page(step.kind) { self.page(hold, work).await? } else { String::new() };
         let rendered = self.render(step, &hold.customer, &mail, &booking_url)?;
         self.refuse_too_many_links(step, &rendered, work).await?;
+        in_time(work)?;
         if mail.progress == Progress::Wanted {
             let zone = known_zone(&hold.customer);
             let hours = self.settings.hours.as_ref().zip(zone.as_ref());
@@ -126,6 +152,7 @@ impl<P: Ports> Onboarding<'_, P> {
         }
         let mut untracked = mail.untracked;
         loop {
+            in_time(work)?;
             let now = self.ports.clock.now();
             let holds = |since: &Timestamp| now.duration_since(*since) < KEY_HOLDS && untracked == mail.untracked;
             let key_since = mail.key_since.filter(holds).unwrap_or(now);
@@ -174,13 +201,16 @@ impl<P: Ports> Onboarding<'_, P> {
         until: Timestamp,
         offered_since: Option<Timestamp>,
     ) -> Result<(), Failure> {
+        let now = self.ports.clock.now();
         let change = |customer: &mut Customer| {
             let by = asked_by(customer, name);
             let mut waits = false;
             change_open(customer, name, |mail| {
                 mail.progress = Progress::Waiting;
                 mail.until = Some(until);
-                mail.offered_since = offered_since.or(mail.offered_since);
+                // Who waits for a turn for long begins anew.
+                let is_turn_far = until.duration_since(now) > TURN_IS_FAR;
+                mail.offered_since = offered_since.or(mail.offered_since.filter(|_| !is_turn_far));
                 waits = true;
             });
             customer.finish(&Todo::Mail { step: name.to_owned() });
@@ -233,6 +263,7 @@ impl<P: Ports> Onboarding<'_, P> {
                 self.tell_once(&format!("{}/{}", step.kind.name(), refused.join(",")), &text, work).await?;
                 Err(Failure::permanent("nylas.mail_refused", why))
             }
+            Err(SendError::CutOff(_)) => Ok(Outcome::Later(later(now, SHOWN_WITHIN), "Nylas did not answer in time")),
             Err(error) => Err(error.into()),
         }
     }
@@ -262,7 +293,8 @@ impl<P: Ports> Onboarding<'_, P> {
     async fn look_for(&self, step: Step, customer: &Customer, work: &Work) -> Result<Option<String>, Failure> {
         let label = customer.label(step).to_string();
         let now = self.ports.clock.now();
-        let since = now.checked_sub(LOOKED_BACK).unwrap_or(now).as_second();
+        let asked_since = customer.mails.get(&step.to_string()).and_then(|mail| mail.key_since).unwrap_or(now);
+        let since = now.min(asked_since).checked_sub(LOOKED_BACK).unwrap_or(now).as_second();
         for fields in ["include_tracking_options", "include_headers"] {
             let nylas = self.ports.nylas;
             let mails = nylas.mails_to(&self.settings.grant, &customer.email, since, fields, work.deadline).await?;
@@ -348,9 +380,11 @@ impl<P: Ports> Onboarding<'_, P> {
         let standing = hold.customer.page.clone();
         let begun = standing.is_some();
         let page = standing.unwrap_or_else(|| Page { slug: new_slug(), configuration_id: None });
-        let address = address_of(&self.settings.page_base, &page.slug, self.settings.loop_id.as_str(), &hold.customer);
+        let address_of = |slug: &str, customer: &Customer| {
+            address_of(&self.settings.page_base, slug, self.settings.loop_id.as_str(), customer)
+        };
         if page.configuration_id.is_some() {
-            return Ok(address);
+            return Ok(address_of(&page.slug, &hold.customer));
         }
         let keep = |page: Page| {
             move |customer: &mut Customer| {
@@ -359,13 +393,18 @@ impl<P: Ports> Onboarding<'_, P> {
                 }
             }
         };
+        let found = if begun { self.find_page(&page.slug, work).await? } else { Found::Nowhere };
+        // One that may lie among thousands is left there: nobody was given its address.
+        let is_left = found == Found::Unknown;
+        let page = if is_left { Page { slug: new_slug(), configuration_id: None } } else { page };
+        let address = address_of(&page.slug, &hold.customer);
         // Said before it is done, so that whoever comes after a crash looks for it.
-        if !begun {
+        if !begun || is_left {
             hold.update(keep(page.clone())).await?;
         }
-        let id = match if begun { self.find_page(&page.slug, work).await? } else { None } {
-            Some(id) => id,
-            None => self.make_page(&page.slug, &hold.customer, work).await?,
+        let id = match found {
+            Found::Page(id) => id,
+            Found::Nowhere | Found::Unknown => self.make_page(&page.slug, &hold.customer, work).await?,
         };
         // Before the mail: whoever books finds the customer by it.
         self.remember("configuration", &id, &hold.customer.email).await?;
@@ -390,7 +429,7 @@ impl<P: Ports> Onboarding<'_, P> {
             Err(error) => refusal(error)?,
         };
         // A page of this address may be there: made by a request whose answer was lost.
-        if let Some(id) = self.find_page(slug, work).await? {
+        if let Found::Page(id) = self.find_page(slug, work).await? {
             return Ok(id);
         }
         let text = format!(
@@ -401,20 +440,21 @@ impl<P: Ports> Onboarding<'_, P> {
         Err(Failure::permanent("onboarding.page_refused", why))
     }
 
-    /// The booking page of this address, among all that there are.
-    async fn find_page(&self, slug: &str, work: &Work) -> Result<Option<String>, Failure> {
+    /// Looks for the booking page of this address among those that there are.
+    async fn find_page(&self, slug: &str, work: &Work) -> Result<Found, Failure> {
         let mut next: Option<String> = None;
-        loop {
+        for _ in 0..MOST_LISTS {
             let nylas = self.ports.nylas;
             let page = nylas.configurations(&self.settings.grant, next.as_deref(), work.deadline).await?;
             if let Some(found) = page.items.into_iter().find(|one| one.slug.as_deref() == Some(slug)) {
-                return Ok(Some(found.id));
+                return Ok(Found::Page(found.id));
             }
             next = page.next;
             if next.is_none() {
-                return Ok(None);
+                return Ok(Found::Nowhere);
             }
         }
+        Ok(Found::Unknown)
     }
 
     /// Tells people of something that stands in the way of many customers, once.
@@ -451,6 +491,15 @@ fn forbidden(customer: &Customer, name: &str) -> Option<String> {
         // Called back while its sending was open.
         customer.mails.get(name).and_then(|mail| mail.why.clone())
     }
+}
+
+/// Nothing is offered whose answer would come too late: the request would be cut off, and what came of it be open.
+fn in_time(work: &Work) -> Result<(), Failure> {
+    if work.deadline.left() >= TIME_TO_OFFER {
+        return Ok(());
+    }
+    let what = "too little time is left to send a mail and learn what came of it".to_owned();
+    Err(Failure::Untried { class: "onboarding.out_of_time", what, retry_after: Duration::from_secs(1) })
 }
 
 fn host_of(link: &str) -> Option<String> {

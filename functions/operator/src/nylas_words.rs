@@ -90,13 +90,19 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_with_when_to_ask_again() {
-        let unavailable = CallError::Unavailable { api: API, problem: "it answered 503".to_owned(), retry_after: None };
+        let unavailable = CallError::Unavailable {
+            api: API,
+            problem: "it answered 503".to_owned(),
+            retry_after: None,
+            answered: true,
+        };
         assert_eq!(told(unavailable), "Nylas is unavailable: it answered 503; ask again in a few minutes");
     }
 
     #[test]
     fn only_an_answer_that_is_missing_leaves_open_whether_it_is_done() {
-        let unavailable = CallError::Unavailable { api: API, problem: "time-out".to_owned(), retry_after: None };
+        let unavailable =
+            CallError::Unavailable { api: API, problem: "time-out".to_owned(), retry_after: None, answered: true };
         let unreadable = CallError::Unreadable { api: API, what: "notetaker", problem: "Eof".to_owned() };
         for error in [unavailable, unreadable] {
             assert!(may_be_done(&error.clone().into()), "{error}");

@@ -27,7 +27,13 @@ pub fn refused(what: &'static str, message: &str) -> NylasError {
 
 /// Nylas does not answer in time.
 pub fn nylas_is_slow() -> NylasError {
-    CallError::Unavailable { api: "Nylas", problem: "it did not answer in time".to_owned(), retry_after: None }.into()
+    CallError::Unavailable {
+        api: "Nylas",
+        problem: "it did not answer in time".to_owned(),
+        retry_after: None,
+        answered: true,
+    }
+    .into()
 }
 
 /// What Nylas was asked for.

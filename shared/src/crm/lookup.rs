@@ -100,7 +100,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             if self.down.load(std::sync::atomic::Ordering::SeqCst) {
                 let problem = "it answered 503".to_owned();
-                return Err(CallError::Unavailable { api: "the CRM", problem, retry_after: None }.into());
+                return Err(
+                    CallError::Unavailable { api: "the CRM", problem, retry_after: None, answered: true }.into()
+                );
             }
             let contact = |address: &EmailAddress| Contact { id: address.to_string(), deals: Vec::new() };
             Ok(addresses.iter().map(|address| (address.clone(), vec![contact(address)])).collect())

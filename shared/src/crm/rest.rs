@@ -134,6 +134,7 @@ fn collection_is_missing(error: CallError) -> CallError {
             api,
             problem: format!("it answered 404 or 410 for the {what}; check the parameter CrmBaseUrl"),
             retry_after: None,
+            answered: true,
         },
         other => other,
     }

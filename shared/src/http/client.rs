@@ -65,6 +65,8 @@ pub enum CallError {
         problem: String,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
+        /// False if there was no answer at all: it may still be at the request.
+        answered: bool,
     },
     /// The credential was refused, and there is no newer one yet.
     #[error("{api} refuses the credential with {status}: put a valid one into the parameter {parameter} and deploy")]
@@ -308,7 +310,12 @@ impl ApiClient {
             Ok(reply) => is_transient(reply.status),
             Err(_) => true,
         });
-        result.map_err(|error| CallError::Unavailable { api, problem: error.to_string(), retry_after: None })
+        result.map_err(|error| CallError::Unavailable {
+            api,
+            problem: error.to_string(),
+            retry_after: None,
+            answered: false,
+        })
     }
 
     fn judge(&self, reply: Reply, what: &'static str) -> Result<Reply, CallError> {
@@ -326,9 +333,12 @@ impl ApiClient {
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 CallError::NotFound { api, what, gone: status == StatusCode::GONE }
             }
-            _ if is_transient(status) => {
-                CallError::Unavailable { api, problem: format!("it answered {}", status.as_u16()), retry_after }
-            }
+            _ if is_transient(status) => CallError::Unavailable {
+                api,
+                problem: format!("it answered {}", status.as_u16()),
+                retry_after,
+                answered: true,
+            },
             // From a maintenance or sign-on page in front of the API: it passes.
             _ if status.is_redirection() => {
                 CallError::Unreadable { api, what, problem: format!("a redirect ({})", status.as_u16()) }
@@ -354,7 +364,7 @@ impl ApiClient {
             return Ok((token, read_at));
         }
         let api = self.settings.name;
-        let unavailable = |problem: String| CallError::Unavailable { api, problem, retry_after: None };
+        let unavailable = |problem: String| CallError::Unavailable { api, problem, retry_after: None, answered: false };
         let token =
             secrets.read(arn).await.map_err(|error| unavailable(error.to_string()))?.ok_or_else(|| {
                 unavailable(format!("the secret behind {} is empty", self.settings.credential_parameter))

@@ -47,6 +47,10 @@ pub enum SendError {
     /// It may have been sent: Nylas or the provider did not answer in time.
     #[error("whether the mail was sent is not known: {0}")]
     Unknown(String),
+    /// It may have been sent or be sent yet: there was no answer. Nylas forgets the key of a request whose caller is gone
+    /// (Nylas changelog, 2026-09-28).
+    #[error("whether the mail was sent is not known, for there was no answer: {0}")]
+    CutOff(String),
     /// Nylas remembers that an earlier try failed, and tells so again until the hour of its key is over.
     #[error("Nylas remembers what an earlier try for this mail came to: {0}")]
     Remembered(String),
@@ -104,7 +108,8 @@ fn refusal_of(error: NylasError) -> SendError {
     }
     match error {
         NylasError::Call(CallError::RateLimited { retry_after, .. }) => SendError::Throttled { retry_after },
-        NylasError::Call(CallError::Unavailable { problem, .. }) => SendError::Unknown(problem),
+        NylasError::Call(CallError::Unavailable { problem, answered: true, .. }) => SendError::Unknown(problem),
+        NylasError::Call(CallError::Unavailable { problem, .. }) => SendError::CutOff(problem),
         NylasError::Call(error @ CallError::Unreadable { .. }) => SendError::Unknown(error.to_string()),
         NylasError::Call(error @ CallError::NotFound { .. }) => SendError::Refused(error.to_string()),
         NylasError::Call(CallError::Rejected { ref text, status, .. }) => {
@@ -127,9 +132,11 @@ impl From<SendError> for Failure {
         let what = error.to_string();
         match error {
             SendError::Throttled { retry_after } => Self::Transient { class: "nylas.rate_limited", what, retry_after },
-            SendError::KeyUsed | SendError::UnderWay | SendError::Unknown(_) | SendError::Remembered(_) => {
-                Self::transient("nylas.send_unknown", what)
-            }
+            SendError::KeyUsed
+            | SendError::UnderWay
+            | SendError::Unknown(_)
+            | SendError::CutOff(_)
+            | SendError::Remembered(_) => Self::transient("nylas.send_unknown", what),
             SendError::TrackingRefused(_) | SendError::LinkRefused(_) | SendError::Refused(_) => {
                 Self::permanent("nylas.mail_refused", what)
             }
@@ -215,8 +222,12 @@ mod tests {
 
     #[test]
     fn no_answer_in_time_says_nothing_of_the_mail_but_a_throttle_says_that_it_was_not_sent() {
-        let unavailable =
-            CallError::Unavailable { api: "Nylas", problem: "it answered 504".to_owned(), retry_after: None };
+        let unavailable = CallError::Unavailable {
+            api: "Nylas",
+            problem: "it answered 504".to_owned(),
+            retry_after: None,
+            answered: true,
+        };
         assert!(matches!(outcome_of(Err(unavailable.clone().into()), false), Err(SendError::Unknown(_))));
         assert!(matches!(outcome_of(Err(unavailable.into()), true), Err(SendError::Remembered(_))));
         let throttled = CallError::RateLimited { api: "Nylas", status: 429, retry_after: Some(Duration::from_secs(7)) };

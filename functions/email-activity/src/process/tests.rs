@@ -43,7 +43,8 @@ impl FakeCrm {
 impl FindContacts for FakeCrm {
     async fn find_contacts(&self, addresses: &[EmailAddress], _: Deadline) -> Result<ContactsByAddress, CrmError> {
         if self.down.load(Ordering::SeqCst) {
-            let unavailable = CallError::Unavailable { api: "the CRM", problem: "503".to_owned(), retry_after: None };
+            let unavailable =
+                CallError::Unavailable { api: "the CRM", problem: "503".to_owned(), retry_after: None, answered: true };
             return Err(unavailable.into());
         }
         self.lookups.lock().expect("not poisoned").extend(addresses.iter().map(ToString::to_string));

@@ -430,7 +430,7 @@ async fn words_that_the_crm_has_are_fetched_again_when_news_leaves_them_out_and_
 #[tokio::test]
 async fn write_that_the_crm_did_not_answer_is_done_again_and_a_refused_one_is_a_dead_letter() {
     let desk = Desk::new(false).await;
-    let lost = CallError::Unavailable { api: "the CRM", problem: "503".to_owned(), retry_after: None };
+    let lost = CallError::Unavailable { api: "the CRM", problem: "503".to_owned(), retry_after: None, answered: true };
     desk.crm.fails.lock().expect("a lock").push(lost);
     let told = available(&desk.links_to(&ALL));
     assert!(matches!(desk.receives(&told).await, Err(Failure::Transient { .. })));

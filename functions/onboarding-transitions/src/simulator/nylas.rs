@@ -21,6 +21,13 @@ use crate::ports::Correspond;
 /// How long a key is remembered.
 const KEY_LIVES: SignedDuration = SignedDuration::from_hours(1);
 
+/// When the mailbox shows a mail whose request was cut off.
+const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// What goes wrong with the next mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendFault {
@@ -30,6 +37,9 @@ pub enum SendFault {
     TimesOutBefore,
     /// The connection is lost before Nylas has seen anything.
     Lost,
+    /// The connection is lost while the provider is at it: the key is forgotten, the mail is sent, and the mailbox shows it
+    /// after a minute.
+    CutOff,
     /// Too many mails; wait so many seconds.
     Throttled(u64),
     /// The mail is taken without an id.
@@ -57,6 +67,8 @@ pub struct Sent {
     pub subject: String,
     /// Its body.
     pub body: String,
+    /// From when on the mailbox shows it.
+    shown_from: Timestamp,
 }
 
 #[derive(Default)]
@@ -139,7 +151,9 @@ impl Correspond for World {
         _: Deadline,
     ) -> Result<Vec<SentMail>, NylasError> {
         let state = open(&self.nylas);
-        let to_them = state.sent.iter().filter(|sent| sent.to == to && sent.at.as_second() > since);
+        let now = self.now();
+        let is_shown = |sent: &&Sent| sent.to == to && sent.at.as_second() > since && sent.shown_from <= now;
+        let to_them = state.sent.iter().filter(is_shown);
         let shown = to_them.map(|sent| {
             let mut shown = json!({ "id": sent.id });
             if fields == "include_headers" {
@@ -264,7 +278,7 @@ impl World {
         let mut state = open(&self.nylas);
         if state.faults.front() == Some(&SendFault::Lost) {
             state.faults.pop_front();
-            return Err(unknown("the connection failed"));
+            return Err(SendError::CutOff("the connection failed".to_owned()));
         }
         if let Some(SendFault::Throttled(seconds)) = state.faults.front().cloned() {
             state.faults.pop_front();
@@ -301,11 +315,13 @@ impl World {
                     tracked: mail.get("tracking_options").is_some(),
                     subject: text(&mail["subject"]),
                     body: text(&mail["body"]),
+                    shown_from: if fault == Some(SendFault::CutOff) { later(now, SHOWN_AFTER) } else { now },
                 };
                 let said = format!("“{}” to {}", sent.subject, sent.to);
                 state.sent.push(sent);
                 self.say("mail", &said);
                 match fault {
+                    Some(SendFault::CutOff) => return Err(SendError::CutOff("it did not answer in time".to_owned())),
                     Some(SendFault::TimesOutAfter) => Err(unknown("it answered 504")),
                     Some(SendFault::WithoutId) => Ok(Receipt { message_id: None, thread_id: None }),
                     _ => Ok(Receipt { message_id: Some(id), thread_id: None }),

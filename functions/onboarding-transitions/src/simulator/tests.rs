@@ -196,6 +196,7 @@ fn mail_whose_sending_goes_wrong_in_any_way_is_sent_exactly_once() {
         (SendFault::TimesOutAfter, 2),
         (SendFault::TimesOutBefore, 3),
         (SendFault::Lost, 1),
+        (SendFault::CutOff, 1),
         (SendFault::Throttled(7200), 3),
         (SendFault::WithoutId, 1),
         (SendFault::Trial, 1),
@@ -239,6 +240,52 @@ fn refused_link_is_told_once_for_all_and_the_mail_goes_once_the_cause_is_mended(
     simulator.run_for(hours(2));
     assert_eq!(simulator.world.sent().len(), 2);
     assert_eq!(customer(&simulator).standing, Standing::WelcomeSent);
+}
+
+#[test]
+fn people_are_told_of_a_silent_customer_even_if_the_follow_up_lies_in_the_dead_letter_queue() {
+    let mut simulator = simulator();
+    play(&mut simulator, &[(0, sign_up())], 47);
+    simulator.world.plan(SendFault::LinkRefused("https://bad.example/x"));
+    simulator.run_for(hours(24 * 14));
+    assert_eq!((simulator.dead.len(), customer(&simulator).standing), (1, Standing::Escalated));
+    // The refused link, and the customer.
+    assert_eq!(simulator.world.alerts().len(), 2);
+    assert!(simulator.world.timers().is_empty());
+}
+
+#[test]
+fn sign_up_after_the_end_is_welcomed_even_if_the_welcome_before_it_was_given_up() {
+    let mut simulator = simulator();
+    simulator.world.plan(SendFault::LinkRefused("https://bad.example/x"));
+    let again = Act::SignUp("signed-up-2".to_owned());
+    play(&mut simulator, &[(0, sign_up()), (60, Act::Complete("done-1".to_owned())), (60, again)], 1);
+    assert_eq!(
+        (customer(&simulator).standing, steps(&simulator)),
+        (Standing::WelcomeSent, vec!["2.welcome".to_owned()])
+    );
+}
+
+#[test]
+fn call_that_is_moved_after_it_was_taken_to_be_over_is_followed_by_resources_once_it_is_over() {
+    let mut simulator = simulator();
+    let acts = [
+        (0, sign_up()),
+        (300, Act::Book("b1", hours(2))),
+        (180, Act::Reschedule("b1", hours(48))),
+        (60, Act::Complete("done-1".to_owned())),
+        (60, Act::Reschedule("b1", hours(72))),
+    ];
+    play(&mut simulator, &acts[..3], 1);
+    assert_eq!(customer(&simulator).standing, Standing::KickoffBooked);
+    play(&mut simulator, &acts[3..], 1);
+    let (start, events) = (customer(&simulator).bookings["b1"].start.as_second(), simulator.world.events());
+    assert_eq!(
+        events.values().next().expect("a reminder")["when"]["start_time"],
+        start - 3600,
+        "moved after the end too"
+    );
+    assert_eq!(customer(&simulator).standing, Standing::Onboarded);
 }
 
 #[test]
@@ -347,6 +394,7 @@ fn journeys() -> Vec<Journey> {
             24 * 4,
             vec![
                 SendFault::TimesOutAfter,
+                SendFault::CutOff,
                 SendFault::Lost,
                 SendFault::Throttled(600),
                 SendFault::WithoutId,
