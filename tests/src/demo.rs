@@ -217,7 +217,7 @@ async fn send_all(world: &World, samples: Vec<Sample>) -> Result<Vec<Sent>, Worl
     let mut sent = Vec::new();
     for sample in samples {
         let secret = if sample.is_customer_event() { CUSTOMER_EVENTS_SECRET } else { WEBHOOK_SECRET };
-        let status = send(&world.engine, &world.stack, &sample, secret).await?;
+        let (status, _) = send(&world.engine, &world.stack, &sample, secret).await?;
         sent.push(Sent { sample, status });
     }
     Ok(sent)
@@ -264,12 +264,17 @@ pub async fn put_job(view: &StackView, stack: &Stack, queue: &str, job: &Sample)
     Ok(view.put(stack.queue_url(queue)?, &body, "by-hand", &deduplication_id).await?)
 }
 
-/// Sends one sample to the stack, signed with the given secret, and answers the status.
-pub async fn send(engine: &LocalEngine, stack: &Stack, sample: &Sample, secret: &str) -> Result<u16, WorldError> {
+/// Sends one sample to the stack, signed with the given secret, and gives status and text of the answer.
+pub async fn send(
+    engine: &LocalEngine,
+    stack: &Stack,
+    sample: &Sample,
+    secret: &str,
+) -> Result<(u16, String), WorldError> {
     let request = sample.request(stack.webhook_url()?, secret);
     let headers: Vec<(&str, &str)> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = engine.call(request.method, &request.url, &headers, sample.body.clone()).await?;
-    Ok(answer.status.as_u16())
+    Ok((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
 }
 
 /// Every sample of every function, three of them twice, in an order that is mixed up and always the same.

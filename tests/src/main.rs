@@ -278,7 +278,7 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             Some((function, id)) => view.record(function, id).await.map_err(WorldError::from)?,
             None => None,
         };
-        let status = match &endpoint {
+        let (status, text) = match &endpoint {
             Some(endpoint) => {
                 let engine = LocalEngine::attach(endpoint)?;
                 demo::send(&engine, &stack, &sample, &secret).await?
@@ -286,6 +286,9 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
             None => post_to_aws(stack.webhook_url()?, &sample, &secret).await?,
         };
         say(&format!("{}: answered {status}", sample.name));
+        if !(200..300).contains(&status) && !text.trim().is_empty() {
+            say(&format!("  {}", text.trim()));
+        }
         if let Some((function, id)) = decided.filter(|_| status == 200 || status == 202) {
             tell_decision(&view, &stack, function, &id, before.is_some()).await?;
         }
@@ -369,11 +372,12 @@ async fn operate(operation: &Operation, aws: Option<String>) -> Result<(), Comma
     Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, say).await?)
 }
 
-async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<u16, CommandError> {
+async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<(u16, String), CommandError> {
     let signed = sample.request(webhook_url, secret);
     let mut request = reqwest::Client::new().request(signed.method, signed.url);
     for (name, value) in signed.headers {
         request = request.header(name, value);
     }
-    Ok(request.body(sample.body.clone()).send().await?.status().as_u16())
+    let answer = request.body(sample.body.clone()).send().await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
 }

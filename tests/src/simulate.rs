@@ -43,7 +43,7 @@ const HOW_TO_PLAY: &str = "\
 Play one:      make simulate STORY=books
 Play them all: make simulate STORY=all
 With others of the template's parameters:
-               make simulate STORY=silent FOLLOW_UP=1d NUDGE=90m ESCALATE=48h SENDING_HOURS=\"Mon-Fri 08:00-18:00\"
+               make simulate STORY=changes FOLLOW_UP=1d NUDGE=90m ESCALATE=48h SENDING_HOURS=\"Mon-Fri 08:00-18:00\"
 With the subject and the body of every mail:
                make simulate STORY=books MAILS=1";
 
@@ -463,7 +463,7 @@ mod tests {
         assert_eq!(subjects, ["welcome as edited", "follow_up as edited"]);
         let mistake = || edited(&folder).map(drop).expect_err("a mistake").to_string();
         std::fs::write(mails.join("nudge.html"), "Subject: Nudge\n\n{% if %}\n").expect("written");
-        assert!(mistake().starts_with("the template nudge: "), "{}", mistake());
+        assert!(mistake().starts_with("the template mail/nudge.html: "), "{}", mistake());
         std::fs::write(mails.join("nudge.html"), "Subject: Nudge\n\n").expect("written");
         std::fs::write(&page, "title = 1").expect("written");
         assert!(mistake().starts_with("scheduler.toml cannot be read: "), "{}", mistake());
@@ -560,15 +560,15 @@ mod tests {
     }
 
     #[test]
-    fn template_that_names_what_there_is_not_ends_in_an_error_that_names_it() {
+    fn template_that_names_what_its_mail_has_not_ends_in_an_error_that_names_it() {
         let mut settings = settings(&Arguments::default()).expect("settings");
-        let broken = [(MailKind::Welcome, "Subject: Welcome\n\n<p>Hello {{ frist_name }}</p>\n")];
+        let broken = [(MailKind::Welcome, "Subject: Welcome\n\n<p>See you on {{ call.day }}</p>\n")];
         settings.templates = Arc::new(Templates::of(&broken).expect("it can be read"));
         let played = play("opens", &settings);
         assert!(played.moments().to_string().contains("opens the mail welcome: left out"), "{}", played.moments());
         let dead = played.dead_letters().expect("dead letters");
         let error = SimulateError::DeadLetters(vec![dead]).to_string();
         assert!(error.starts_with("the story opens ended with 1 message in the dead-letter queue: "), "{error}");
-        assert!(error.contains("the template welcome: "), "{error}");
+        assert!(error.contains("the template mail/welcome.html: "), "{error}");
     }
 }

@@ -30,6 +30,27 @@ pub const MOST_LINKS: usize = 100;
 /// What follows the name of a mail in that of its subject.
 const SUBJECT: &str = "/subject";
 
+/// The lines of a file above its HTML: the subject, and an empty one.
+const ABOVE_BODY: usize = 2;
+
+/// What a template can name.
+const KNOWN: [&str; 14] = [
+    "name",
+    "first_name",
+    "email",
+    "product",
+    "setup_url",
+    "docs_url",
+    "booking_url",
+    "call",
+    "call.day",
+    "call.time",
+    "call.zone",
+    "call.minutes",
+    "call.reschedule_url",
+    "call.cancel_url",
+];
+
 /// The longest subject, in characters.
 const LONGEST_SUBJECT: usize = 200;
 
@@ -41,10 +62,10 @@ static LINK: LazyLock<Regex> =
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// It does not begin with a subject.
-    #[error("the template {0} must begin with a line `Subject: …` and an empty line")]
+    #[error("the template mail/{0}.html must begin with a line `Subject: …` and an empty line")]
     NoSubject(&'static str),
     /// It cannot be read or filled in.
-    #[error("the template {name}: {problem}")]
+    #[error("the template mail/{name}.html: {problem}")]
     Broken {
         /// Its name.
         name: &'static str,
@@ -212,9 +233,21 @@ impl Templates {
             let text = text.strip_prefix("Subject:").ok_or(TemplateError::NoSubject(name))?;
             let (subject, body) = text.split_once('\n').ok_or(TemplateError::NoSubject(name))?;
             let body = body.strip_prefix("\r\n").or(body.strip_prefix('\n')).ok_or(TemplateError::NoSubject(name))?;
-            let broken = |error: &minijinja::Error| TemplateError::Broken { name, problem: told(error) };
-            engine.add_template_owned(format!("{name}{SUBJECT}"), subject.trim()).map_err(|error| broken(&error))?;
-            engine.add_template_owned(name, body).map_err(|error| broken(&error))?;
+            if subject.trim().is_empty() {
+                return Err(TemplateError::NoSubject(name));
+            }
+            for (part, text, above) in
+                [(format!("{name}{SUBJECT}"), subject.trim(), 0), (name.to_owned(), body, ABOVE_BODY)]
+            {
+                let broken = |error: minijinja::Error| TemplateError::Broken { name, problem: told(&error, above) };
+                engine.add_template_owned(part.clone(), text).map_err(broken)?;
+                let named = engine.get_template(&part).map_err(broken)?.undeclared_variables(true);
+                // Wherever it stands: what is rarely shown would be found by a customer.
+                if let Some(unknown) = named.iter().filter(|name| !KNOWN.contains(&name.as_str())).min() {
+                    let problem = format!("names `{unknown}`, which there is not; there are {}", KNOWN.join(", "));
+                    return Err(TemplateError::Broken { name, problem });
+                }
+            }
         }
         Ok(Self { engine })
     }
@@ -225,10 +258,11 @@ impl Templates {
     /// If the template names something that there is not.
     pub fn render(&self, kind: MailKind, words: &Words<'_>) -> Result<Rendered, TemplateError> {
         let name = kind.name();
-        let broken = |error: minijinja::Error| TemplateError::Broken { name, problem: told(&error) };
+        let broken =
+            |above: usize| move |error: minijinja::Error| TemplateError::Broken { name, problem: told(&error, above) };
         let fill = |part: &str| self.engine.get_template(part).and_then(|template| template.render(words.to_value()));
-        let subject = fill(&format!("{name}{SUBJECT}")).map_err(broken)?;
-        let body = fill(name).map_err(broken)?;
+        let subject = fill(&format!("{name}{SUBJECT}")).map_err(broken(0))?;
+        let body = fill(name).map_err(broken(ABOVE_BODY))?;
         let subject = one_line(&subject).chars().take(LONGEST_SUBJECT).collect();
         Ok(Rendered { subject, body: body.trim().to_owned() })
     }
@@ -240,7 +274,7 @@ impl Templates {
 /// If the text names something that there is not.
 pub fn fill_in(name: &'static str, text: &str, words: &Words<'_>) -> Result<String, TemplateError> {
     let filled = engine().render_str(text, words.to_value());
-    filled.map(|text| one_line(&text)).map_err(|error| TemplateError::Broken { name, problem: told(&error) })
+    filled.map(|text| one_line(&text)).map_err(|error| TemplateError::Broken { name, problem: told(&error, 0) })
 }
 
 fn engine() -> Environment<'static> {
@@ -255,8 +289,9 @@ fn engine() -> Environment<'static> {
     engine
 }
 
-fn told(error: &minijinja::Error) -> String {
-    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+/// An error in words; `above` is how many lines of the file stand above the text.
+fn told(error: &minijinja::Error, above: usize) -> String {
+    let line = error.line().map(|line| format!(" (line {})", line + above)).unwrap_or_default();
     format!("{}{line}", error.detail().map_or_else(|| error.to_string(), str::to_owned))
 }
 
@@ -339,13 +374,17 @@ mod tests {
 
     #[test]
     fn misspelt_name_and_missing_subject_are_errors_that_name_the_template() {
-        let misspelt = Templates::of(&[(MailKind::Nudge, "Subject: Hi\n\n<p>{{ fist_name }}</p>")]).expect("read");
-        let error = misspelt.render(MailKind::Nudge, &words("Rosa")).expect_err("an error");
-        assert!(error.to_string().contains("nudge"), "{error}");
+        for misspelt in ["{{ fist_name }}", "{% if not setup_url %}{{ setpu }}{% endif %}", "{{ call.zoen }}"] {
+            let text = format!("Subject: Hi\n\n<p>{misspelt}</p>").leak();
+            let error = Templates::of(&[(MailKind::Nudge, text)]).map(|_| ()).expect_err("an error").to_string();
+            assert!(error.contains("nudge") && error.contains("which there is not"), "{error}");
+        }
+        let empty = Templates::of(&[(MailKind::Nudge, "Subject: \n\n<p>Hi</p>")]).map(|_| ()).expect_err("an error");
+        assert_eq!(empty, TemplateError::NoSubject("nudge"));
         let missing = Templates::of(&[(MailKind::Nudge, "<p>Hi</p>")]).map(|_| ()).expect_err("an error");
         assert_eq!(missing, TemplateError::NoSubject("nudge"));
         let broken = Templates::of(&[(MailKind::Nudge, "Subject: Hi\n\n{% if %}")]).map(|_| ()).expect_err("an error");
-        assert!(broken.to_string().contains("nudge"), "{broken}");
+        assert!(broken.to_string().contains("nudge") && broken.to_string().contains("(line 3)"), "{broken}");
     }
 
     #[test]

@@ -110,6 +110,15 @@ impl PageSettings {
         if !(5..=480).contains(&settings.minutes) {
             return wrong(format!("minutes is {}; a call lasts 5 to 480 minutes", settings.minutes));
         }
+        if settings.title.trim().is_empty() || settings.calendar.trim().is_empty() {
+            return wrong("title and calendar must not be empty".to_owned());
+        }
+        if settings.days_ahead == 0 || settings.notice_minutes >= settings.days_ahead.saturating_mul(24 * 60) {
+            return wrong(format!(
+                "with days_ahead = {} and notice_minutes = {} no time is left to book",
+                settings.days_ahead, settings.notice_minutes
+            ));
+        }
         if settings.open_hours.is_empty() {
             return wrong("open_hours is missing: nobody could book a call".to_owned());
         }
@@ -271,6 +280,8 @@ mod tests {
             |from: &str, to: &str| PageSettings::parse(&BUILT_IN.replace(from, to)).expect_err("an error").to_string();
         assert!(replaced("minutes = 30", "minutes = 3").contains("minutes is 3"));
         assert!(replaced("to = \"17:00\"", "to = \"08:00\"").contains("open_hours"));
+        assert!(replaced("notice_minutes = 60", "notice_minutes = 999999").contains("no time is left"));
+        assert!(replaced("calendar = \"primary\"", "calendar = \" \"").contains("must not be empty"));
         assert!(replaced("calendar =", "time_zone = \"Mars\"\ncalendar =").contains("Mars"));
         assert!(replaced("calendar =", "calender =").contains("calender"));
     }
