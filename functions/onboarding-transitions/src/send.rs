@@ -23,6 +23,7 @@ use crate::process::Onboarding;
 use crate::step::{MailKind, Step};
 use crate::table::Standing;
 use crate::tasks::refusal;
+use crate::turns::later;
 
 /// The header that leads from a mail back to its customer where tracking does not.
 pub const LABEL_HEADER: &str = "X-Crm-Autopilot-Label";
@@ -77,10 +78,6 @@ enum Found {
     Nowhere,
     /// There are too many to look through all.
     Unknown,
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 impl<P: Ports> Onboarding<'_, P> {

@@ -76,7 +76,7 @@ impl Turns {
                 }
                 match turn {
                     Turn::Now => return Ok(None),
-                    Turn::NotBefore(until) => return Ok(Some(whole(until.max(soon(now))))),
+                    Turn::NotBefore(until) => return Ok(Some(until.max(soon(now)))),
                     Turn::NotToday => break,
                 }
             }
@@ -125,7 +125,7 @@ impl Turns {
                     break;
                 };
                 if store(documents, number, &next, day.revision, now).await? {
-                    return Ok(whole(at.max(soon(now))));
+                    return Ok(at.max(soon(now)));
                 }
             }
         }
@@ -160,12 +160,6 @@ fn raced() -> Failure {
     StoreError("the turns of this day are written by too many at once".to_owned()).into()
 }
 
-/// A schedule knows whole seconds; one that comes too soon would only have to wait again.
-fn whole(at: Timestamp) -> Timestamp {
-    let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
-    Timestamp::from_second(second).unwrap_or(at)
-}
-
 /// The key of a day: no mail address, so that no customer has it.
 fn key_of(number: i64) -> String {
     format!("#sending/{}", name_of_day(number))
@@ -198,7 +192,8 @@ async fn store(
     Ok(matches!(documents.write(&key_of(number), &fields, expected, now).await?, PutDocument::Stored(_)))
 }
 
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+/// A time so much later; the end of time where there is none.
+pub(crate) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

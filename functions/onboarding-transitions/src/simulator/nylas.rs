@@ -17,16 +17,13 @@ use shared::nylas::{HeaderFields, NylasError, Page};
 
 use super::world::{World, open};
 use crate::ports::Correspond;
+use crate::turns::later;
 
 /// How long a key is remembered.
 const KEY_LIVES: SignedDuration = SignedDuration::from_hours(1);
 
 /// When the mailbox shows a mail whose request was cut off.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(1);
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
-}
 
 /// What goes wrong with the next mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
