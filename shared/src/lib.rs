@@ -5,6 +5,7 @@
 //!   back-off, partial batches. It knows ports, not adapters.
 //! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
 //! - [`alerts`] (feature `worker`): what people are told at once.
+//! - [`mail`] (feature `worker`): what is known of a mail, and what only Nylas can add.
 //! - [`meetings`] (feature `worker`): the meetings that calendar-sync keeps, as others find them.
 //! - [`plain_text`] (feature `worker`): HTML made readable.
 //! - [`reconcile`] (feature `worker`): what is common to the functions that look for what Nylas has not notified of.
@@ -30,6 +31,8 @@ pub mod crm;
 pub mod engine;
 #[cfg(feature = "worker")]
 pub mod http;
+#[cfg(feature = "worker")]
+pub mod mail;
 #[cfg(feature = "worker")]
 pub mod meetings;
 #[cfg(feature = "worker")]

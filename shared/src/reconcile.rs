@@ -69,6 +69,10 @@ pub struct ReconcileJob<P> {
     /// Accounts to leave out, separated by commas: support mail is ticket-triage's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub except_grant_ids: Option<String>,
+    /// Accounts that a job for all is limited to, separated by commas: the support mailboxes, for ticket-triage. None
+    /// for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_grant_ids: Option<String>,
     /// From when, in Unix seconds; none for the watermark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
@@ -443,6 +447,16 @@ mod tests {
         assert_eq!(fanned(0).problem(), None);
         assert!(fanned(1).problem().is_some_and(|problem| problem.starts_with("1 account has expired")));
         assert!(fanned(3).problem().is_some_and(|problem| problem.starts_with("3 accounts have expired")));
+    }
+
+    #[test]
+    fn job_names_the_accounts_that_it_is_limited_to_only_if_it_is() {
+        let read = |said: serde_json::Value| serde_json::from_value::<ReconcileJob<PageByPage>>(said).expect("a job");
+        let limited = read(json!({"type": "reconcile", "only_grant_ids": "support, help"}));
+        assert_eq!(limited.only_grant_ids.as_deref(), Some("support, help"));
+        assert_eq!(serde_json::to_value(&limited).expect("JSON")["only_grant_ids"], "support, help");
+        let of_all = read(json!({"type": "reconcile"}));
+        assert_eq!(serde_json::to_value(&of_all).expect("JSON").get("only_grant_ids"), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! email-activity: one activity in the CRM for every mail between the company and someone the CRM knows.
 //!
-//! - [`mail`]: the rules, pure: which mail is wanted, which way it went, who is on it, when two copies are one mail.
-//! - [`process`]: carries a decision out: looks addresses up, fetches what is missing, logs the activity, remembers
+//! - [`mail`]: the rules, pure: which mail is wanted, which way it went. What holds for every function that reads mail
+//!   is [`shared::mail`].
+//! - [`process`]: carries a decision out: looks addresses up, has fetched what is missing, logs the activity, remembers
 //!   what the mail became.
 //! - [`reconcile`]: brings what Nylas has not notified of, and what nobody in the CRM was known for at first.
 
@@ -9,7 +10,7 @@ pub mod mail;
 mod process;
 mod reconcile;
 
-pub use process::{EmailActivity, NeverLogged, Ports, Provision, ReadMail, Settings};
+pub use process::{EmailActivity, NeverLogged, Ports, Provision, Settings};
 
 /// The name of this function, as it stands in keys, metrics and dead letters.
 pub const FUNCTION: &str = "email-activity";

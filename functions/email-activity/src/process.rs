@@ -1,7 +1,6 @@
 //! Carries out what the rules say of one mail: completes it, looks its addresses up, logs it, remembers what it became.
 
 use futures_util::future::try_join;
-use serde::Deserialize;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -16,62 +15,20 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::never_log::NeverLog;
-use shared::domain::notification::{Envelope, GrantId};
+use shared::domain::notification::Envelope;
 use shared::domain::own_mail::LoopId;
 use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToQueue, StoreError, Work};
-use shared::nylas::mailboxes::{DescribeMailbox, ListGrants, Mailboxes, Roles};
+use shared::mail::reading::{CarriedMail, MailReader, ReadMail, carried_mail};
+use shared::mail::{Company, People, class_of, copy, identity, lacks_senders_address, writer_behind_the_group};
+use shared::nylas::Nylas;
+use shared::nylas::mailboxes::Roles;
 use shared::nylas::message::Message;
-use shared::nylas::{HeaderFields, MessageId, Nylas, NylasError, Page, Received};
 use shared::worker::{Crm, Worker};
 
 use crate::mail::{
-    Carried, Company, HeadersAtHand, People, Screening, class_of, copy, direction, dropped_by_the_never_log_list,
-    dropped_for_its_class, dropped_for_its_folder, dropped_for_its_invitation, identity, lacks_contents,
-    lacks_senders_address, may_wait_for_a_contact, screen, sender_by_header, writer_behind_the_group,
+    Screening, direction, dropped_by_the_never_log_list, dropped_for_its_class, dropped_for_its_folder,
+    dropped_for_its_invitation, may_wait_for_a_contact, screen,
 };
-
-/// What is asked of Nylas about mail.
-pub trait ReadMail: DescribeMailbox + ListGrants {
-    /// A mail; none if it is no longer there.
-    fn message(
-        &self,
-        grant: &GrantId,
-        id: &str,
-        headers: HeaderFields,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<Option<Message>, NylasError>> + Send;
-
-    /// A page of a grant's mails.
-    fn messages(
-        &self,
-        grant: &GrantId,
-        received: Received,
-        page_token: Option<&str>,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<Page<MessageId>, NylasError>> + Send;
-}
-
-impl ReadMail for Nylas {
-    async fn message(
-        &self,
-        grant: &GrantId,
-        id: &str,
-        headers: HeaderFields,
-        deadline: Deadline,
-    ) -> Result<Option<Message>, NylasError> {
-        self.message(grant, id, headers, deadline).await
-    }
-
-    async fn messages(
-        &self,
-        grant: &GrantId,
-        received: Received,
-        page_token: Option<&str>,
-        deadline: Deadline,
-    ) -> Result<Page<MessageId>, NylasError> {
-        self.messages(grant, received, page_token, deadline).await
-    }
-}
 
 /// The list of those whose mail is never logged.
 pub trait NeverLogged: Sync {
@@ -144,7 +101,7 @@ impl Ports for Deployed {
 pub struct EmailActivity<'a, P: Ports> {
     pub(crate) ports: Provision<'a, P>,
     pub(crate) settings: Settings,
-    mailboxes: Mailboxes,
+    reader: MailReader<'a, P::Nylas>,
 }
 
 impl<'a> EmailActivity<'a, Deployed> {
@@ -169,7 +126,8 @@ impl<'a, P: Ports> EmailActivity<'a, P> {
     /// The rules with the given ports.
     #[must_use]
     pub fn with(ports: Provision<'a, P>, settings: Settings) -> Self {
-        Self { ports, settings, mailboxes: Mailboxes::default() }
+        let reader = MailReader::new(ports.nylas, ports.clock.clone());
+        Self { ports, settings, reader }
     }
 
     /// The rules for one batch, whose messages share their lookups.
@@ -188,18 +146,9 @@ pub struct BatchRules<'r, 'a, P: Ports> {
     lookup: Option<BatchLookup<'r, P::Crm>>,
 }
 
-/// A mail as far as it is known.
-struct Mail {
-    message: Message,
-    carried: Carried,
-    headers: HeadersAtHand,
-    /// The provider, where the notification tells it.
-    provider: Option<String>,
-}
-
 /// What was learned of a mail once somebody on it was known.
 struct Learned {
-    mail: Mail,
+    mail: CarriedMail,
     roles: Roles,
     own_address: Option<EmailAddress>,
     headers_told_by: &'static str,
@@ -218,7 +167,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             return Ok(decision);
         }
         if lacks_senders_address(&mail.message, &People::on(&mail.message)) {
-            mail = self.with_sender(mail, work).await?;
+            mail = self.rules.reader.with_sender(mail, work).await?;
         }
         let (people, external, not_looked_up, verdict) = loop {
             let people = People::on(&mail.message);
@@ -229,7 +178,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
                     break (people, external, not_looked_up, verdict);
                 }
                 Screening::Incomplete => {
-                    let Some(whole) = self.whole(mail, work.deadline).await? else {
+                    let Some(whole) = self.rules.reader.whole(mail, work.deadline).await? else {
                         return Ok(Decision::skipped("no longer at Nylas").for_now());
                     };
                     mail = whole;
@@ -304,119 +253,30 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         })
     }
 
-    /// The mail as Nylas holds it, where the notification left out what is needed; none if it is gone.
-    async fn whole(&self, mail: Mail, deadline: Deadline) -> Result<Option<Mail>, Failure> {
-        let grant = mail.grant()?;
-        let fetched = self.rules.ports.nylas.message(&grant, &mail.message.id, HeaderFields::None, deadline).await?;
-        Ok(fetched.map(|fetched| {
-            // A provider that has no such field sends none: nothing more is to be had.
-            let mut message = mail.message.completed_by(fetched);
-            for list in [&mut message.from, &mut message.to, &mut message.cc, &mut message.bcc, &mut message.reply_to] {
-                list.get_or_insert_default();
-            }
-            message.folders.get_or_insert_default();
-            Mail { message, carried: Carried::Standard, ..mail }
-        }))
-    }
-
-    /// The mail with its sender's address, where only the headers name it. Without it the mail is judged as it is.
-    async fn with_sender(&self, mail: Mail, work: &Work) -> Result<Mail, Failure> {
-        let Ok(grant) = mail.grant() else { return Ok(mail) };
-        let provider = self.provider(&mail, &grant, work.deadline).await?;
-        if fields_of(provider.as_deref()) != HeaderFields::All {
-            return Ok(mail);
-        }
-        let (mut mail, _) = self.with_headers(mail, provider.as_deref(), &grant, work).await?;
-        if let Some(sender) = sender_by_header(&mail.message) {
-            mail.message.from = Some(vec![sender]);
-        }
-        Ok(mail)
-    }
-
-    async fn provider(&self, mail: &Mail, grant: &GrantId, deadline: Deadline) -> Result<Option<String>, Failure> {
-        match &mail.provider {
-            Some(provider) => Ok(Some(provider.clone())),
-            None => Ok(self.rules.mailboxes.provider(self.rules.ports.nylas, grant, deadline).await?),
-        }
-    }
-
     /// Learns what only matters for a mail with a known contact: its headers, what its folders are for, and the
     /// mailbox's own address.
-    async fn learn(&self, mail: Mail, people: &People, work: &Work) -> Result<Learned, Failure> {
-        let deadline = work.deadline;
-        let (nylas, mailboxes) = (self.rules.ports.nylas, &self.rules.mailboxes);
+    async fn learn(&self, mail: CarriedMail, people: &People, work: &Work) -> Result<Learned, Failure> {
+        let reader = &self.rules.reader;
         let Ok(grant) = mail.grant() else {
             // Nothing can be asked without a grant.
-            let roles = Roles::by_name(mail.message.folders.as_deref().unwrap_or_default());
+            let roles = Roles::by_name(mail.folders());
             return Ok(Learned { mail, roles, own_address: None, headers_told_by: "the notification" });
         };
-        let provider = self.provider(&mail, &grant, deadline).await?;
-        let is_google = provider.as_deref() == Some("google");
-        let folders = mail.message.folders.clone().unwrap_or_default();
+        let provider = reader.provider(&mail, &grant, work.deadline).await?;
+        let provider = provider.as_deref();
+        let folders = mail.folders().to_vec();
         let roles = async {
-            if is_google {
-                return Ok((Roles::by_name(&folders), None));
-            }
-            let roles = match mailboxes.roles(nylas, &grant, &folders, deadline).await {
-                Err(error) if self.goes_without(&error, work) => Roles::by_name(&folders),
-                other => other?,
-            };
+            let roles = reader.roles(&folders, &grant, provider, work).await?;
             // Only where neither folder nor domain tells.
             let by_domain =
                 people.from.as_ref().is_none_or(|sender| self.rules.settings.company_domains.contains(sender));
-            let own =
-                if roles.sent || by_domain { None } else { mailboxes.own_address(nylas, &grant, deadline).await? };
+            let told = provider == Some("google") || roles.sent || by_domain;
+            let own = if told { None } else { reader.own_address(&grant, work.deadline).await? };
             Ok::<_, Failure>((roles, own))
         };
-        let (mail, (roles, own_address)) =
-            try_join(self.with_headers(mail, provider.as_deref(), &grant, work), roles).await?;
-        let (mail, headers_told_by) = mail;
+        let ((mail, headers_told_by), (roles, own_address)) =
+            try_join(reader.with_headers(mail, provider, &grant, work), roles).await?;
         Ok(Learned { mail, roles, own_address, headers_told_by })
-    }
-
-    /// The mail with its headers, and how they were had. One that is gone by now is logged without.
-    async fn with_headers(
-        &self,
-        mail: Mail,
-        provider: Option<&str>,
-        grant: &GrantId,
-        work: &Work,
-    ) -> Result<(Mail, &'static str), Failure> {
-        let fields = fields_of(provider);
-        let enough = mail.headers == HeadersAtHand::All || fields == HeaderFields::Threading;
-        if mail.message.message_id_header().is_some() && enough && !lacks_contents(&mail.message, mail.carried) {
-            return Ok((mail, "the notification"));
-        }
-        let nylas = self.rules.ports.nylas;
-        let fetched = match nylas.message(grant, &mail.message.id, fields, work.deadline).await {
-            // Microsoft shows no headers of what its user has sent, but Nylas may know the threading ones.
-            Ok(Some(fetched)) if fields == HeaderFields::All && fetched.message_id_header().is_none() => {
-                let threading = nylas.message(grant, &mail.message.id, HeaderFields::Threading, work.deadline).await;
-                threading.map(|threading| Some(fetched.with_further_headers(threading)))
-            }
-            other => other,
-        };
-        match fetched {
-            Ok(Some(fetched)) => {
-                let headers = headers_at_hand(&fetched, fields);
-                let message = mail.message.completed_by(fetched);
-                Ok((Mail { message, headers, ..mail }, "Nylas"))
-            }
-            Ok(None) => Ok((mail, "none: no longer at Nylas")),
-            Err(error) if self.goes_without(&error, work) => Ok((mail, "none: the mailbox is out of reach")),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// True if it is better to do without than to wait: a scope that is missing seldom comes, and a user who has to sign
-    /// in again has had a day to do so.
-    fn goes_without(&self, error: &NylasError, work: &Work) -> bool {
-        let waited = self.rules.ports.clock.now().duration_since(work.sent_at);
-        match error {
-            NylasError::ScopeMissing(_) => true,
-            NylasError::GrantExpired(_) => waited.as_hours() >= HOURS_FOR_SIGNING_IN,
-            NylasError::Call(_) => false,
-        }
     }
 
     async fn link(&self, key: &LinkKey) -> Result<Option<Link>, Failure> {
@@ -489,93 +349,12 @@ impl<P: Ports> BatchRules<'_, '_, P> {
     }
 }
 
-/// How long a mail waits for its mailbox's user to sign in again, before it is logged without what only the mailbox
-/// can tell.
-const HOURS_FOR_SIGNING_IN: i64 = 24;
-
-/// Whether a mail that was asked for with these headers has them: an answer with none, or with no more than the
-/// threading ones, says nothing about those it lacks.
-fn headers_at_hand(message: &Message, asked: HeaderFields) -> HeadersAtHand {
-    let is_threading = |name: &str| {
-        ["Message-ID", "In-Reply-To", "References"].iter().any(|threading| threading.eq_ignore_ascii_case(name))
-    };
-    let has_more = message.header_pairs().iter().any(|(name, _)| !is_threading(name));
-    if asked == HeaderFields::All && has_more { HeadersAtHand::All } else { HeadersAtHand::Some }
-}
-
-/// Which headers of the sender's a provider has; elsewhere than here, the threading ones alone.
-fn fields_of(provider: Option<&str>) -> HeaderFields {
-    match provider {
-        Some("google" | "microsoft" | "eas" | "nylas") => HeaderFields::All,
-        _ => HeaderFields::Threading,
-    }
-}
-
 /// Who logged a mail.
 enum Logged {
     /// This try.
     By(String),
     /// Another copy, a moment ago.
     Before(Link),
-}
-
-impl Mail {
-    fn grant(&self) -> Result<GrantId, Failure> {
-        self.message.grant_id.as_deref().and_then(GrantId::parse).ok_or_else(|| {
-            Failure::permanent(
-                "body.incomplete",
-                "the notification carries neither the mail nor the grant to fetch it by",
-            )
-        })
-    }
-
-    /// What the folders are for, where their ids are names.
-    fn google_roles(&self) -> Option<Roles> {
-        (self.provider.as_deref() == Some("google"))
-            .then(|| Roles::by_name(self.message.folders.as_deref().unwrap_or_default()))
-    }
-}
-
-/// The mail as the notification carries it.
-fn carried_mail(envelope: &Envelope, work: &Work) -> Result<Mail, Failure> {
-    #[derive(Deserialize)]
-    struct Notification {
-        #[serde(default)]
-        source: Option<String>,
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    struct Data {
-        object: Message,
-    }
-    let carried = serde_json::from_str::<Notification>(&work.body);
-    let (mut message, source, readable) = match carried {
-        Ok(notification) => (notification.data.object, notification.source, true),
-        // One odd field must not lose the mail: its ids are enough to fetch it.
-        Err(_) => match &envelope.keys.id {
-            Some(id) => (Message::with_id(id), None, false),
-            None => {
-                return Err(Failure::permanent(
-                    "body.incomplete",
-                    "the notification carries neither the mail nor the ids to fetch it by",
-                ));
-            }
-        },
-    };
-    message.grant_id = message.grant_id.or_else(|| envelope.grant.as_ref().map(|grant| grant.as_str().to_owned()));
-    let chosen = envelope.trigger.payload.transformed || !readable;
-    // `/google/emails/realtime` names the provider; our own messages and some samples do not.
-    let provider = source
-        .as_deref()
-        .and_then(|source| source.strip_prefix('/')?.split_once('/'))
-        .map(|(provider, _)| provider.to_owned())
-        .filter(|provider| {
-            matches!(provider.as_str(), "google" | "microsoft" | "imap" | "icloud" | "yahoo" | "ews" | "eas")
-        });
-    // Gmail's metadata scope hands over all headers; customised payloads do where the provider has them.
-    let headers = headers_at_hand(&message, fields_of(provider.as_deref()));
-    let carried = if chosen { Carried::ChosenFields } else { Carried::Standard };
-    Ok(Mail { message, carried, headers, provider })
 }
 
 fn activity_of(message: &Message, people: &People, matched: &Matched, direction: Direction, work: &Work) -> Activity {

@@ -2,9 +2,7 @@
 //! nobody in the CRM was known for is tried again once somebody is. Whatever is found goes the ordinary way, as a
 //! message in the function's own queue.
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 use shared::crm::BatchLookup;
@@ -12,18 +10,13 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
-use shared::domain::queue_message::GroupId;
-use shared::engine::job::send;
 use shared::engine::progress::Step;
-use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{Decisions as _, Links as _, OwnMessage, Waiting, WaitingPlace, Work};
-use shared::nylas::{MessageId, Received};
-use shared::reconcile::{
-    AsIfNotified, NOTHING_BETWEEN, PageByPage, RECOVERED, ReconcileJob, SIDE_BY_SIDE, WaitingRoom, fan_out,
-};
+use shared::engine::{Links as _, Waiting, WaitingPlace, Work};
+use shared::mail::reconciling::{AfterLastPage, MailList, as_if_notified};
+use shared::reconcile::{PageByPage, ReconcileJob, WaitingRoom, fan_out};
 
 use crate::FUNCTION;
-use crate::process::{BatchRules, Ports, ReadMail as _};
+use crate::process::{BatchRules, Ports};
 
 /// The link that names the mailboxes that are left out, and the fact that it holds.
 const LEFT_OUT: &str = "left-out";
@@ -64,7 +57,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         Ok(Decision::done("reconcile: one job a mailbox").with("mailboxes", queued).with("expired", expired))
     }
 
-    /// One page of a mailbox: what has no record yet goes into the queue.
+    /// One page of a mailbox that is not left out: what has no record yet goes into the queue.
     async fn list_mails(&self, job: &Job, grant: &GrantId, work: &Work) -> Result<Decision, Failure> {
         let ports = &self.rules.ports;
         if self.is_left_out(grant).await? {
@@ -72,67 +65,16 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             job.note(FUNCTION, ports.links, &ports.clock, Step { last: true, problem, ..Step::default() }).await?;
             return Ok(Decision::skipped("reconcile: a support mailbox, whose mail is ticket-triage's"));
         }
-        let mark = watermark(ports.links, FUNCTION, grant).await?;
-        let Some(span) = job.span(mark, work) else {
-            let step = Step { last: true, problem: Some(NOTHING_BETWEEN.to_owned()), ..Step::default() };
-            job.note(FUNCTION, ports.links, &ports.clock, step).await?;
-            return Ok(Decision::skipped("reconcile: nothing between from and to"));
+        let list = MailList {
+            function: FUNCTION,
+            nylas: ports.nylas,
+            links: ports.links,
+            decisions: ports.decisions,
+            queue: ports.queue,
+            clock: &ports.clock,
+            then: AfterLastPage::Waiting,
         };
-        let received = Received { after: span.from - 1, before: span.to };
-        let page = ports.nylas.messages(grant, received, job.place.page_token.as_deref(), work.deadline).await;
-        let page = match page {
-            // A grant that is not there has no mail, and never will.
-            Err(error) if error.is_refused() => {
-                let problem =
-                    format!("the mail of the account {grant} cannot be listed: {error}; is that its grant id?");
-                let step = Step { last: true, problem: Some(problem.clone()), ..Step::default() };
-                job.note(FUNCTION, ports.links, &ports.clock, step).await?;
-                return Ok(Decision::held("reconcile: the mailbox cannot be read").with("problem", problem));
-            }
-            // What it missed is fetched when it is back: the watermark stays where it is, and there is one from now on.
-            Err(error) if error.is_out_of_reach() => {
-                if mark.is_none() && span.closes_the_gap {
-                    self.advance(grant, span.from).await?;
-                }
-                let problem = Some(error.to_string());
-                let step = Step { last: true, problem, ..Step::default() };
-                job.note(FUNCTION, ports.links, &ports.clock, step).await?;
-                return Ok(Decision::held("reconcile: the mailbox is out of reach").with("problem", error.to_string()));
-            }
-            other => other?,
-        };
-        let listed = page.items.len() as u64;
-        let unseen: Vec<MessageId> = futures_util::stream::iter(page.items)
-            .map(async |mail| {
-                let known = ports.decisions.is_known(FUNCTION, grant.as_str(), &mail.id).await?;
-                Ok::<_, Failure>((!known).then_some(mail))
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_filter_map(async |unseen| Ok(unseen))
-            .try_collect()
-            .await?;
-        let missed = unseen.len() as u64;
-        futures_util::stream::iter(unseen)
-            .map(async |mail| {
-                let version = format!("{}.{}", mail.date.unwrap_or_default(), job.run());
-                send(ports.queue, &as_if_notified(grant, &mail.id, mail.thread_id.as_deref(), version)).await
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect::<Vec<()>>()
-            .await?;
-        if page.next.is_none() && span.closes_the_gap {
-            self.advance(grant, span.to).await?;
-        }
-        let place = PageByPage::after(page.next, work);
-        let next = Job { listed: job.listed + listed, missed: job.missed + missed, ..job.next(span, place) };
-        send(ports.queue, &next.to_message(FUNCTION)?).await?;
-        let counts = [("listed", listed), (RECOVERED, missed)];
-        job.note(FUNCTION, ports.links, &ports.clock, Step { counts: &counts, ..Step::default() }).await?;
-        Ok(Decision::done("reconcile: a page of mail")
-            .with("from", span.from)
-            .with("to", span.to)
-            .with("listed", listed)
-            .with("missed", missed))
+        list.look_through(job, grant, work).await
     }
 
     /// Looks the addresses of waiting decisions up again; mail with somebody known on it by now goes into the queue.
@@ -153,7 +95,7 @@ impl<P: Ports> BatchRules<'_, '_, P> {
             clock: &ports.clock,
         };
         let version = || format!("contact.{}", job.run());
-        let again = |waiting: &Waiting| as_if_notified(grant, &waiting.object, None, version());
+        let again = |waiting: &Waiting| as_if_notified(FUNCTION, grant, &waiting.object, None, version());
         let looked = room.look_through(job, FUNCTION, grant, after, work, again).await?;
         Ok(Decision::done("reconcile: mail without a known contact")
             .with("looked_at", looked.looked_at)
@@ -178,17 +120,4 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let left_out = standing.and_then(|mut standing| standing.link.facts.remove(LEFT_OUT));
         Ok(left_out.as_ref().and_then(Value::as_array).is_some_and(|grants| grants.contains(&grant.as_str().into())))
     }
-
-    async fn advance(&self, grant: &GrantId, to: i64) -> Result<(), Failure> {
-        let ports = &self.rules.ports;
-        let Ok(to) = Timestamp::from_second(to) else { return Ok(()) };
-        advance_watermark(ports.links, FUNCTION, grant, to, ports.clock.now()).await.map_err(Failure::from)
-    }
-}
-
-/// A mail as if Nylas had notified of it.
-fn as_if_notified(grant: &GrantId, id: &str, thread: Option<&str>, version: String) -> OwnMessage {
-    let group = thread.map_or_else(|| GroupId::of("message", id), |thread| GroupId::of("thread", thread));
-    let object = json!({ "object": "message", "id": id, "grant_id": grant.as_str(), "thread_id": thread });
-    AsIfNotified { function: FUNCTION, trigger: "message.created.transformed", version, object, group }.to_message()
 }

@@ -68,6 +68,7 @@ pub fn messages(
                 grant_id: request.grant.as_ref().map(ToString::to_string),
                 run: Some(run.to_owned()),
                 except_grant_ids: leaves_out.then(|| support_grants.to_owned()),
+                only_grant_ids: None,
                 from: *from,
                 to: *to,
                 closes_the_gap: None,

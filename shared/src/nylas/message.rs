@@ -4,7 +4,8 @@
 //! only some fields were sent. A field that is absent is told from one that is empty.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::domain::address::EmailAddress;
 
@@ -25,6 +26,10 @@ pub struct Message {
     /// Its beginning, as text.
     #[serde(default)]
     pub snippet: Option<String>,
+    /// Its whole text, as HTML or plain, as its sender wrote it. Notifications that would grow too large, or of chosen
+    /// fields alone, carry none. One of another form is as good as none: few need it, and the others must not fail on it.
+    #[serde(default, deserialize_with = "text_or_none")]
+    pub body: Option<String>,
     /// Its senders.
     #[serde(default)]
     pub from: Option<Vec<Participant>>,
@@ -97,6 +102,7 @@ impl Message {
             thread_id: None,
             subject: None,
             snippet: None,
+            body: None,
             from: None,
             to: None,
             cc: None,
@@ -150,6 +156,7 @@ impl Message {
             thread_id: self.thread_id.or(fuller.thread_id),
             subject: self.subject.or(fuller.subject),
             snippet: self.snippet.or(fuller.snippet),
+            body: self.body.or(fuller.body),
             from: self.from.or(fuller.from),
             to: self.to.or(fuller.to),
             cc: self.cc.or(fuller.cc),
@@ -161,6 +168,13 @@ impl Message {
             headers: fuller.headers.or(self.headers),
         }
     }
+}
+
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// The addresses of some participants; what is no address is left out.
@@ -220,6 +234,19 @@ mod tests {
         assert_eq!((whole.subject.as_deref(), whole.snippet.as_deref()), (Some("as notified"), Some("Hello")));
         assert_eq!(whole.folders, Some(vec!["INBOX".to_owned()]));
         assert!(whole.message_id_header().is_some());
+    }
+
+    #[test]
+    fn body_is_taken_from_whichever_has_it_and_one_of_an_odd_shape_loses_no_mail() {
+        let held = || message(json!({"id": "m", "body": "<p>as fetched</p>"}));
+        let carried = message(json!({"id": "m", "body": "<p>as notified</p>"}));
+        assert_eq!(carried.completed_by(held()).body.as_deref(), Some("<p>as notified</p>"));
+        for odd in [json!(null), json!(["x"]), json!({"html": "x"}), json!(7)] {
+            let truncated = message(json!({"id": "m", "body": odd}));
+            assert_eq!(truncated.body, None, "{odd}");
+            assert_eq!(truncated.completed_by(held()).body.as_deref(), Some("<p>as fetched</p>"));
+        }
+        assert_eq!(Message::with_id("m").completed_by(held()).body.as_deref(), Some("<p>as fetched</p>"));
     }
 
     #[test]

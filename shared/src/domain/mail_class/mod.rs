@@ -267,6 +267,11 @@ fn automatic_mark(mail: &MailLook<'_>) -> Option<Mark> {
         Some(other) if other.starts_with("auto-") => return automatic("Auto-Submitted", false),
         _ => {}
     }
+    // Not our own, which is told before. Microsoft takes no header from us that is not named `X-`, so that this mark may
+    // be all that mail of ours carries.
+    if headers.values(LOOP_HEADER).any(|value| LoopId::from_header(value).is_some()) {
+        return automatic("X-Crm-Autopilot-Loop of another deployment", true);
+    }
     let responders = ["X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Auto-Reply", "X-Mail-Autoreply"];
     if let Some(name) =
         responders.into_iter().find(|name| headers.first(name).is_some_and(|value| !value.eq_ignore_ascii_case("no")))
@@ -651,6 +656,24 @@ mod tests {
         let theirs = LoopId::of_stack("another");
         let verdict = with_headers(&[("X-Crm-Autopilot-Loop", theirs.as_str()), ("Auto-Submitted", "auto-generated")]);
         assert_eq!(verdict.class, MailClass::Notification);
+    }
+
+    #[test]
+    fn mail_of_another_deployment_without_further_marks_is_an_automatic_answer() {
+        let theirs = LoopId::of_stack("another");
+        let marked: &[(&str, &str)] = &[("x-crm-autopilot-loop", theirs.as_str())];
+        for headers in [Headers::All(marked), Headers::Some(marked)] {
+            let verdict = judged("dana@acme.example", "Re: Q3", "Hello Ines,", headers);
+            assert_eq!((verdict.class, verdict.certain), (MailClass::AutoReply, true));
+            assert_eq!(verdict.evidence, "header: X-Crm-Autopilot-Loop of another deployment");
+            let absence = judged("dana@acme.example", "Re: Q3", "Ich bin im Urlaub.", headers);
+            assert_eq!((absence.class, absence.certain), (MailClass::OutOfOffice, true));
+        }
+        let further = with_headers(&[("X-Crm-Autopilot-Loop", theirs.as_str()), ("Auto-Submitted", "auto-generated")]);
+        assert_eq!(further.evidence, "header: Auto-Submitted: auto-generated", "which says more");
+        for other_form in ["", "yes", "0123456789abcdef"] {
+            assert_eq!(with_headers(&[("X-Crm-Autopilot-Loop", other_form)]).class, MailClass::Human, "{other_form}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "the table is for whoever runs `make labelled`")]
 
 use super::*;
+use shared::mail::HeadersAtHand;
+use shared::mail::reading::fields_of;
 use std::fmt::Write as _;
 
 /// A labelled mail.
@@ -84,14 +86,9 @@ async fn decided(mail: &Labelled) -> Expected {
     let class = verdict.class.as_str().replace([' ', '-'], "_");
     assert_eq!(is_logged, class == "human", "{}: decided {decision}, judged {verdict:?}", mail.name);
     // A mail that is not logged has no direction in its record; the rule for it is the same.
-    let roles = match mail.mailbox.provider.as_str() {
-        "google" => Roles::by_name(&known.folders.clone().unwrap_or_default()),
-        _ => deployed
-            .mailboxes
-            .roles(&desk.nylas, &grant, &known.folders.unwrap_or_default(), soon)
-            .await
-            .expect("roles"),
-    };
+    let folders = known.folders.clone().unwrap_or_default();
+    let provider = Some(mail.mailbox.provider.as_str());
+    let roles = deployed.reader.roles(&folders, &grant, provider, &work).await.expect("roles");
     let own = EmailAddress::parse(&mail.mailbox.email);
     let direction = match decision.facts.get("direction").and_then(Value::as_str) {
         Some(direction) => direction,
