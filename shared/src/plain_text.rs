@@ -25,6 +25,8 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
 static BLOCK: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)<(?:p|br|div|ul|ol|li|table|tr|h[1-6]|blockquote|pre|hr)(?:\s[^>]*)?/?>"));
 
+static RULER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)<hr(?:\s[^>]*)?/?>"));
+
 /// The text of a description or a body.
 #[must_use]
 pub fn plain_text(text: &str) -> String {
@@ -33,7 +35,8 @@ pub fn plain_text(text: &str) -> String {
         return tidy(text);
     }
     let html = if BLOCK.is_match(text) { text.to_owned() } else { text.replace("\r\n", "\n").replace('\n', "<br>") };
-    let html = html.replace(LINK, "");
+    // The renderer leaves a ruler out, and with it the end of the line.
+    let html = RULER.replace_all(&html.replace(LINK, ""), "<br>").into_owned();
     if depth_of(&html) > MOST_DEPTH {
         return tidy(&TAG.replace_all(&html, " "));
     }
@@ -230,6 +233,11 @@ mod tests {
         let html = "<html><body><p>Agenda</p><ul><li>Numbers</li><li>Next steps</li></ul>Bring <b>coffee</b>.<br>See you</body></html>";
         assert_eq!(plain_text(html), "Agenda\n* Numbers\n* Next steps\n\nBring coffee.\nSee you");
         assert_eq!(plain_text("<ol><li>One</li><li>Two</li></ol>"), "1. One\n2. Two");
+    }
+
+    #[test]
+    fn ruler_ends_a_line() {
+        assert_eq!(plain_text("<div>a<hr>b<hr class=\"x\" />c</div>"), "a\nb\nc");
     }
 
     #[test]
