@@ -26,6 +26,9 @@ const MAIL_FUNCTION: &str = "email-activity";
 /// The function that handles what notetakers bring.
 const NOTETAKER_FUNCTION: &str = "notetaker-media";
 
+/// The function that handles support mail, which knows whether the account is a support mailbox.
+const TICKET_FUNCTION: &str = "ticket-triage";
+
 /// What the link of an account says.
 const CONNECTED: &str = "connected";
 const EXPIRED: &str = "expired";
@@ -128,7 +131,7 @@ impl<P: Ports> CalendarSync<'_, P> {
 
     /// Begins to count from here for whoever has not looked an account through yet.
     async fn begin_watermarks(&self, grant: &GrantId, at: i64) -> Result<(), Failure> {
-        for function in [FUNCTION, MAIL_FUNCTION, NOTETAKER_FUNCTION] {
+        for function in [FUNCTION, MAIL_FUNCTION, NOTETAKER_FUNCTION, TICKET_FUNCTION] {
             if watermark(self.ports.links, function, grant).await?.is_none() {
                 self.advance(function, grant, at).await?;
             }
@@ -148,7 +151,11 @@ impl<P: Ports> CalendarSync<'_, P> {
         let group = GroupId::of("reconcile", grant.as_str());
         send(self.ports.queue, &job_message(FUNCTION, group.clone(), &job)?).await?;
         send(self.ports.mail_queue, &job_message(MAIL_FUNCTION, group.clone(), &job)?).await?;
-        send(self.ports.notetaker_queue, &job_message(NOTETAKER_FUNCTION, group, &job)?).await
+        send(self.ports.notetaker_queue, &job_message(NOTETAKER_FUNCTION, group.clone(), &job)?).await?;
+        match self.ports.ticket_queue {
+            Some(queue) => send(queue, &job_message(TICKET_FUNCTION, group, &job)?).await,
+            None => Ok(()),
+        }
     }
 
     async fn remember(

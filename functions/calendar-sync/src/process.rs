@@ -128,6 +128,8 @@ pub struct Provision<'a, P: Ports> {
     pub mail_queue: &'a P::JobQueue,
     /// The queue of notetaker-media.
     pub notetaker_queue: &'a P::JobQueue,
+    /// The queue of ticket-triage; none while there is no support mail.
+    pub ticket_queue: Option<&'a P::JobQueue>,
     /// Who is told; none while alerts are off.
     pub alerts: Option<&'a P::Alerts>,
     /// The time of day.
@@ -169,6 +171,7 @@ pub struct CalendarSync<'a, P: Ports> {
 pub struct Further {
     mail_queue: JobQueue,
     notetaker_queue: JobQueue,
+    ticket_queue: Option<JobQueue>,
     alerts: Option<AlertWebhook>,
     scope: Scope,
 }
@@ -182,6 +185,9 @@ impl Further {
         Ok(Self {
             mail_queue: JobQueue::new(&worker.sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
             notetaker_queue: JobQueue::new(&worker.sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
+            ticket_queue: environment
+                .optional("TICKET_TRIAGE_QUEUE_URL")
+                .map(|queue_url| JobQueue::new(&worker.sdk, queue_url)),
             alerts: worker.alerts(environment),
             scope: environment.parsed("CALENDAR_SCOPE", Scope::Prospects, Scope::parse)?,
         })
@@ -200,6 +206,7 @@ impl<'a> CalendarSync<'a, Deployed> {
             queue: &worker.engine.queue,
             mail_queue: &further.mail_queue,
             notetaker_queue: &further.notetaker_queue,
+            ticket_queue: further.ticket_queue.as_ref(),
             alerts: further.alerts.as_ref(),
             clock: Clock::system(),
         };

@@ -195,6 +195,7 @@ struct Desk {
     queue: MemoryQueue,
     mail_queue: MemoryQueue,
     notetaker_queue: MemoryQueue,
+    ticket_queue: MemoryQueue,
     told: Told,
     settings: Settings,
     /// When messages are sent, in Unix seconds.
@@ -212,6 +213,7 @@ impl Desk {
             queue: MemoryQueue::default(),
             mail_queue: MemoryQueue::default(),
             notetaker_queue: MemoryQueue::default(),
+            ticket_queue: MemoryQueue::default(),
             told: Told::default(),
             now: Mutex::new(NOW),
             settings: Settings { company_domains, scope, loop_id: LoopId::of_stack("ours") },
@@ -229,6 +231,7 @@ impl Desk {
             queue: &self.queue,
             mail_queue: &self.mail_queue,
             notetaker_queue: &self.notetaker_queue,
+            ticket_queue: Some(&self.ticket_queue),
             alerts: Some(&self.told),
             clock: Clock::told_by({
                 let now = work.sent_at;

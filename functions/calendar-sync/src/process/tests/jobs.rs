@@ -272,7 +272,7 @@ async fn account_that_is_back_has_its_meetings_its_mail_and_its_notes_looked_for
     told(&news("grant.expired", NOW - 500, json!({}))).await;
     let back = news("grant.updated", NOW - 100, json!({"reauthentication_flag": true}));
     assert_eq!(told(&back).await, "done: account is back: what was missed is looked for");
-    for sent in [desk.queue.sent(), desk.mail_queue.sent(), desk.notetaker_queue.sent()] {
+    for sent in [desk.queue.sent(), desk.mail_queue.sent(), desk.notetaker_queue.sent(), desk.ticket_queue.sent()] {
         assert_eq!(sent.len(), 1);
         assert!(sent[0].body.contains("\"reconcile\"") && sent[0].body.contains("\"g1\""), "{}", sent[0].body);
     }
