@@ -1,6 +1,6 @@
-//! Stand-ins for the systems on the other side of the network: a CRM, the Nylas API, the sender of
-//! Nylas notifications and a webhook for alerts. Each is a real HTTP peer on 127.0.0.1, refuses what the original refuses, and
-//! can be told to fail in the ways the original fails.
+//! Stand-ins for the systems on the other side of the network: a CRM, a ticket system, the Nylas API, the sender of
+//! Nylas notifications and a webhook for alerts. Each is a real HTTP peer on 127.0.0.1, refuses what the original
+//! refuses, and can be told to fail in the ways the original fails.
 //!
 //! A stand-in runs on a thread of its own, needs no runtime of the caller's, and stops when it is dropped.
 
@@ -10,6 +10,7 @@ pub mod nylas;
 pub mod nylas_webhook;
 pub mod openapi;
 pub mod rest_crm;
+pub mod rest_tickets;
 mod server;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use faults::{Fault, FaultRule, Faults};
 pub use nylas::{Grant, Nylas};
 pub use nylas_webhook::NylasWebhook;
 pub use rest_crm::{CrmContact, RestCrm};
+pub use rest_tickets::RestTickets;
 pub use server::{Call, CallLog};
 
 /// Why a stand-in could not do what it was asked for.
@@ -51,8 +53,8 @@ pub enum StandInError {
         /// Where it departs from the format.
         source: serde_json::Error,
     },
-    /// The shipped `OpenAPI` document cannot be used.
-    #[error("the OpenAPI document of the REST CRM is unusable: {0}")]
+    /// A shipped `OpenAPI` document cannot be used.
+    #[error("a shipped OpenAPI document is unusable: {0}")]
     Document(String),
     /// A test speaks of a grant that was never connected.
     #[error("no grant has the id {0}; connect it with add_grant first")]

@@ -1,5 +1,5 @@
-//! The shipped `OpenAPI` document of the REST CRM as a gatekeeper: holds requests and answers against it,
-//! so that the stand-in (and any test) refuses exactly what the document refuses.
+//! The shipped `OpenAPI` documents as gatekeepers: hold requests and answers against one,
+//! so that its stand-in (and any test) refuses exactly what the document refuses.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,27 @@ use serde_json::{Value, json};
 
 use super::{Result, StandInError};
 
-/// The document as it is shipped.
+/// The document of the REST CRM as it is shipped.
 pub const REST_CRM_DOCUMENT: &str = include_str!("../../../shared/src/crm/rest-crm.openapi.yaml");
 
-/// The parsed document with a validator for each of its component schemas.
-pub struct RestCrmDocument {
+/// The document of the generic ticket system as it is shipped.
+pub const REST_TICKETS_DOCUMENT: &str = include_str!("../../../shared/src/tickets/rest-tickets.openapi.yaml");
+
+/// A parsed document with a validator for each of its component schemas.
+pub struct OpenApiDocument {
     document: Value,
     schemas: BTreeMap<String, Validator>,
 }
 
-impl RestCrmDocument {
-    /// Parses the shipped document and compiles its schemas.
-    pub fn load() -> Result<Self> {
+impl OpenApiDocument {
+    /// Parses the shipped document of the REST CRM and compiles its schemas.
+    pub fn rest_crm() -> Result<Self> {
         Self::parse(REST_CRM_DOCUMENT)
+    }
+
+    /// Parses the shipped document of the generic ticket system and compiles its schemas.
+    pub fn rest_tickets() -> Result<Self> {
+        Self::parse(REST_TICKETS_DOCUMENT)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -127,8 +135,12 @@ impl RestCrmDocument {
 mod tests {
     use super::*;
 
-    fn document() -> RestCrmDocument {
-        RestCrmDocument::load().expect("the shipped document parses")
+    fn crm() -> OpenApiDocument {
+        OpenApiDocument::rest_crm().expect("the shipped document parses")
+    }
+
+    fn tickets() -> OpenApiDocument {
+        OpenApiDocument::rest_tickets().expect("the shipped document parses")
     }
 
     fn examples_of(content: &Value) -> Vec<&Value> {
@@ -149,7 +161,7 @@ mod tests {
             .collect()
     }
 
-    fn operations(document: &RestCrmDocument) -> Vec<(String, Value)> {
+    fn operations(document: &OpenApiDocument) -> Vec<(String, Value)> {
         let paths = document.value()["paths"].as_object().expect("the document has paths");
         paths
             .iter()
@@ -162,37 +174,45 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_every_call_of_the_contract() {
-        let calls: Vec<String> = operations(&document()).into_iter().map(|(call, _)| call).collect();
-        for call in ["get /contacts", "patch /contacts/{id}", "post /activities", "put /meetings", "delete /meetings"] {
-            assert!(calls.iter().any(|listed| listed == call), "{call} is not in {calls:?}");
+    fn each_document_has_every_call_of_its_contract_and_no_other() {
+        let of_crm = ["get /contacts", "patch /contacts/{id}", "post /activities", "put /meetings", "delete /meetings"];
+        let of_tickets = ["post /tickets", "post /tickets/{id}/comments"];
+        for (document, contract) in [(crm(), of_crm.as_slice()), (tickets(), of_tickets.as_slice())] {
+            let mut calls: Vec<String> = operations(&document).into_iter().map(|(call, _)| call).collect();
+            let mut contract = contract.to_vec();
+            calls.sort_unstable();
+            contract.sort_unstable();
+            assert_eq!(calls, contract);
         }
-        assert_eq!(calls.len(), 5, "{calls:?}");
     }
 
     #[test]
     fn every_example_follows_one_of_its_own_schemas() {
-        let document = document();
-        let mut checked = 0;
-        for (call, operation) in operations(&document) {
-            let answers = operation["responses"].as_object().expect("each call has answers").values();
-            let contents = answers.map(|answer| document.resolve(answer)).chain(operation.get("requestBody"));
-            for content in contents {
-                for example in examples_of(content) {
-                    let fitting =
-                        schema_names(content).iter().filter(|name| document.check_body(name, example).is_ok()).count();
-                    assert_eq!(fitting, 1, "{call}: {example}");
-                    checked += 1;
+        for (document, least) in [(crm(), 15), (tickets(), 15)] {
+            let mut checked = 0;
+            for (call, operation) in operations(&document) {
+                let answers = operation["responses"].as_object().expect("each call has answers").values();
+                let contents = answers.map(|answer| document.resolve(answer)).chain(operation.get("requestBody"));
+                for content in contents {
+                    for example in examples_of(content) {
+                        let names = schema_names(content);
+                        let fitting = names.iter().filter(|name| document.check_body(name, example).is_ok()).count();
+                        assert_eq!(fitting, 1, "{call}: {example}");
+                        checked += 1;
+                    }
                 }
             }
+            assert!(checked >= least, "only {checked} examples were found");
         }
-        assert!(checked >= 15, "only {checked} examples were found");
     }
 
     #[test]
     fn every_request_schema_lists_all_its_keys_as_required_and_takes_no_other() {
-        let document = document();
-        for name in ["Activity", "Meeting", "NotetakerRecord", "Attendee", "ActionItem"] {
+        let of_crm = ["Activity", "Meeting", "NotetakerRecord", "Attendee", "ActionItem"];
+        let of_tickets = ["Ticket", "Comment", "Correspondent"];
+        let (crm, tickets) = (crm(), tickets());
+        let of_crm = of_crm.map(|name| (name, &crm));
+        for (name, document) in of_crm.into_iter().chain(of_tickets.map(|name| (name, &tickets))) {
             let schema = &document.value()["components"]["schemas"][name];
             let mut required: Vec<&str> =
                 schema["required"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
@@ -203,24 +223,25 @@ mod tests {
             assert_eq!(required, known, "{name}");
             assert_eq!(schema["additionalProperties"], false, "{name}");
         }
-        assert_eq!(document.value()["components"]["schemas"]["ContactPatch"]["additionalProperties"], false);
+        assert_eq!(crm.value()["components"]["schemas"]["ContactPatch"]["additionalProperties"], false);
     }
 
     #[test]
     fn every_call_wants_the_bearer_token_and_names_the_errors_it_may_answer() {
-        let document = document();
-        assert_eq!(document.value()["security"], json!([{ "bearer": [] }]));
-        for (call, operation) in operations(&document) {
-            assert!(operation.get("security").is_none(), "{call} overrides the token");
-            for status in ["400", "401", "429", "500", "503"] {
-                assert!(operation["responses"].get(status).is_some(), "{call} does not name {status}");
+        for document in [crm(), tickets()] {
+            assert_eq!(document.value()["security"], json!([{ "bearer": [] }]));
+            for (call, operation) in operations(&document) {
+                assert!(operation.get("security").is_none(), "{call} overrides the token");
+                for status in ["400", "401", "429", "500", "503"] {
+                    assert!(operation["responses"].get(status).is_some(), "{call} does not name {status}");
+                }
             }
         }
     }
 
     #[test]
     fn all_day_meetings_have_days_and_no_duration_and_others_have_moments() {
-        let document = document();
+        let document = crm();
         let examples =
             &document.value()["paths"]["/meetings"]["put"]["requestBody"]["content"]["application/json"]["examples"];
         let timed = &examples["meeting"]["value"];

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::{
     CallLog, Faults, Result,
-    openapi::RestCrmDocument,
+    openapi::OpenApiDocument,
     read_seeds,
     server::{ErrorAnswer, Server},
 };
@@ -169,7 +169,7 @@ impl Records {
 
 struct Crm {
     api_key: String,
-    document: RestCrmDocument,
+    document: OpenApiDocument,
     records: Mutex<Records>,
 }
 
@@ -219,7 +219,7 @@ impl RestCrmBuilder {
     pub fn start(self) -> Result<RestCrm> {
         let crm = Arc::new(Crm {
             api_key: self.api_key,
-            document: RestCrmDocument::load()?,
+            document: OpenApiDocument::rest_crm()?,
             records: Mutex::new(Records { contacts: self.contacts, ..Records::default() }),
         });
         let router = Router::new()
@@ -564,7 +564,7 @@ mod tests {
     #[tokio::test]
     async fn contacts_are_found_by_any_letter_case_and_strangers_give_an_empty_list() {
         let crm = crm();
-        let document = RestCrmDocument::load().expect("the document parses");
+        let document = OpenApiDocument::rest_crm().expect("the document parses");
         let (status, found) =
             answer(request(&crm, Method::GET, "/contacts?email=marta.kowal%40halden-robotics.example")).await;
         assert_eq!((status, &found["contacts"][0]["id"]), (200, &json!("con_1")));
@@ -702,7 +702,7 @@ mod tests {
         crm.faults().add(FaultRule::next(1, Fault::status(500)));
         let (status, body) = log(&crm, KEY, &activity()).await;
         assert_eq!(status, 500);
-        RestCrmDocument::load().expect("the document parses").check_body("Error", &body).expect("an error body");
+        OpenApiDocument::rest_crm().expect("the document parses").check_body("Error", &body).expect("an error body");
         assert_eq!(crm.activities(), []);
     }
 
