@@ -17,6 +17,8 @@ pub mod never_log;
 #[cfg(feature = "worker")]
 pub mod schedules;
 #[cfg(feature = "worker")]
+pub mod settings_file;
+#[cfg(feature = "worker")]
 pub mod worker_queue;
 
 #[cfg(all(test, feature = "worker"))]
