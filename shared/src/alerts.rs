@@ -98,6 +98,16 @@ impl Alert for AlertWebhook {
     }
 }
 
+/// Posts a text to an incoming webhook at a given address, which is a secret as well.
+///
+/// # Errors
+/// A permanent one if the address cannot be used; else what came of it.
+pub async fn post_to(http: &reqwest::Client, address: &str, text: &str, deadline: Deadline) -> Result<(), Failure> {
+    let address = parse_address(address.trim())
+        .map_err(|error| Failure::permanent("alert.address", format!("a desk's address for alerts: {error}")))?;
+    post(http, address, text, deadline).await
+}
+
 async fn post(http: &reqwest::Client, address: url::Url, text: &str, deadline: Deadline) -> Result<(), Failure> {
     let webhook = ApiClient::new(
         http.clone(),

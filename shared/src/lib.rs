@@ -9,6 +9,8 @@
 //! - [`meetings`] (feature `worker`): the meetings that calendar-sync keeps, as others find them.
 //! - [`plain_text`] (feature `worker`): HTML made readable.
 //! - [`reconcile`] (feature `worker`): what is common to the functions that look for what Nylas has not notified of.
+//! - [`tickets`] (feature `worker`): the ticket system, as it is called.
+//! - [`triage`] (feature `worker`): what a support mail is about, by rules that are data.
 //! - [`worker`] (feature `worker`): the clients of a queue worker, wired.
 //! - [`aws`] (feature `aws`): adapters to SQS, S3, Secrets Manager and (feature `worker`) DynamoDB.
 //! - [`configuration`], [`telemetry`]: the environment read into types, logs and metrics written out.
@@ -41,5 +43,9 @@ pub mod nylas;
 pub mod plain_text;
 #[cfg(feature = "worker")]
 pub mod reconcile;
+#[cfg(feature = "worker")]
+pub mod tickets;
+#[cfg(feature = "worker")]
+pub mod triage;
 #[cfg(feature = "worker")]
 pub mod worker;

@@ -15,6 +15,7 @@ use crate::domain::own_mail::LoopId;
 use crate::engine::{Clock, Engine, RetryPolicy};
 use crate::http::{ApiClient, ApiSettings, Credential, http_client};
 use crate::nylas::Nylas;
+use crate::tickets::rest::RestTickets;
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
@@ -131,6 +132,36 @@ impl Worker {
             http,
             secrets,
         })
+    }
+
+    /// The ticket system; none, which is said, while `TicketBaseUrl` is not set.
+    ///
+    /// # Errors
+    /// If the environment is wrong.
+    pub fn tickets(&self, environment: &Environment) -> Result<Option<RestTickets>, ConfigurationError> {
+        let Some(base_url) = environment.base_url("TICKET_BASE_URL")? else {
+            tracing::warn!(parameter = "TicketBaseUrl", "opening tickets is off: the parameter is empty");
+            return Ok(None);
+        };
+        Ok(Some(RestTickets::new(ApiClient::new(
+            self.http.clone(),
+            ApiSettings {
+                name: "the ticket system",
+                base_url,
+                credential: Credential::Stored {
+                    secrets: self.secrets.clone(),
+                    arn: environment.required("TICKET_API_KEY_SECRET_ARN")?,
+                },
+                credential_parameter: "TicketApiKey",
+                calls_per_second: None,
+            },
+        ))))
+    }
+
+    /// The HTTP client of the process, for adapters that only one function has.
+    #[must_use]
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
     }
 
     /// Who is told at once; none, which is said, while `AlertWebhookUrl` is not set.

@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use super::describe;
 use crate::domain::decision::Decision;
 use crate::engine::{
-    Claim, ClaimRequest, Committed, Decisions, Ending, FailedTry, Lease, LeaseKey, Leases, StoreError, Waiting,
-    WaitingPlace, sortable,
+    Claim, ClaimRequest, Committed, Decisions, Ending, FailedTry, Lease, LeaseKey, Leases, ReadDecisions, StoreError,
+    Waiting, WaitingPlace, sortable,
 };
 
 /// How long a record lives, in hours: 35 days, longer than a message can (14 days in the queue and 14 in its
@@ -326,6 +326,34 @@ impl Decisions for DynamoLeases {
             Err(error) if is_condition_failure(&error) => Ok(()),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+}
+
+impl ReadDecisions for DynamoLeases {
+    async fn decisions_on(&self, function: &str, grant: &str, object: &str) -> Result<Vec<Decision>, StoreError> {
+        // The index is in the order of `updated_at`.
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("by-object")
+            .key_condition_expression("object_id = :object")
+            .filter_expression("#function = :function AND grant_id = :grant AND #state = :done")
+            .expression_attribute_names("#function", "function")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":object", text(object))
+            .expression_attribute_values(":function", text(function))
+            .expression_attribute_values(":grant", text(grant))
+            .expression_attribute_values(":done", text("done"))
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for item in page.map_err(|error| self.not_read(&error))?.items.unwrap_or_default() {
+                found.extend(read(item)?.decision);
+            }
+        }
+        Ok(found)
     }
 }
 

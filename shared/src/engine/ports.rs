@@ -246,6 +246,18 @@ pub trait Decisions: Sync {
     fn waits_no_longer(&self, waiting: &Waiting) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// Reads what was decided, and changes nothing.
+pub trait ReadDecisions: Sync {
+    /// What the function has decided about this object of this grant, the oldest first; nothing of what is still at work
+    /// or has failed. It may miss what was decided within the last seconds.
+    fn decisions_on(
+        &self,
+        function: &str,
+        grant: &str,
+        object: &str,
+    ) -> impl Future<Output = Result<Vec<Decision>, StoreError>> + Send;
+}
+
 /// A message of our own making, to be put into the queue of this or another function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnMessage {

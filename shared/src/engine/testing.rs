@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
-    Lease, LeaseKey, Leases, Links, OwnMessage, PutDocument, PutLink, Queue, Revision, SendToQueue, StoreError,
-    StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
+    Lease, LeaseKey, Leases, Links, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions, Revision, SendToQueue,
+    StoreError, StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
@@ -195,6 +195,22 @@ impl Decisions for MemoryLeases {
             record.waits = false;
         }
         Ok(())
+    }
+}
+
+impl ReadDecisions for MemoryLeases {
+    async fn decisions_on(&self, function: &str, grant: &str, object: &str) -> Result<Vec<Decision>, StoreError> {
+        let records = self.up()?;
+        let is_about = |about: &About| {
+            about.function == function && about.grant.as_deref().unwrap_or("none") == grant && about.object == object
+        };
+        let mut found: Vec<(Timestamp, Decision)> = records
+            .values()
+            .filter(|record| record.state == "done" && record.about.as_ref().is_some_and(is_about))
+            .filter_map(|record| Some((record.updated, record.decision.clone()?)))
+            .collect();
+        found.sort_by_key(|(updated, _)| *updated);
+        Ok(found.into_iter().map(|(_, decision)| decision).collect())
     }
 }
 
@@ -466,7 +482,7 @@ pub async fn leases_keep_their_rules(leases: &impl Leases, run: &str) {
 ///
 /// # Panics
 /// With the rule that is broken.
-pub async fn decisions_keep_their_rules<S: Leases + Decisions>(store: &S, run: &str) {
+pub async fn decisions_keep_their_rules<S: Leases + Decisions + ReadDecisions>(store: &S, run: &str) {
     let grant = format!("grant-{run}");
     let decide = async |name: &str, grant: &str, decision: &Decision, at: Timestamp| {
         let mut claimant = Claimant::new(store, &format!("{run}-{name}"));
@@ -491,6 +507,20 @@ pub async fn decisions_keep_their_rules<S: Leases + Decisions>(store: &S, run: &
     assert_eq!(known("rules", &grant, &draft).await, Ok(false), "what was decided for now counts as not seen");
     assert_eq!(known("others", &grant, &first).await, Ok(false), "another function's record does not count");
     assert_eq!(known("rules", "another grant", &first).await, Ok(false), "nor another grant's");
+
+    let read = async |function: &str, grant: &str, object: &str| store.decisions_on(function, grant, object).await;
+    assert_eq!(read("rules", &grant, &logged).await, Ok(vec![Decision::logged("known contact", "act-1")]));
+    assert_eq!(read("rules", &grant, &draft).await, Ok(vec![Decision::skipped("draft").for_now()]), "for now, too");
+    assert_eq!(read("others", &grant, &logged).await, Ok(Vec::new()), "another function has decided nothing");
+    assert_eq!(read("rules", "another grant", &logged).await, Ok(Vec::new()), "nor has another grant");
+    let mut twice = Claimant::new(store, &format!("{run}-once more"));
+    twice.about = About { grant: Some(grant.clone()), object: draft.clone(), ..twice.about };
+    let lease = twice.granted(later(5), later(600)).await;
+    assert_eq!(read("rules", &grant, &draft).await.map(|found| found.len()), Ok(1), "what is at work is not decided");
+    let sent = Decision::logged("known contact", "act-2");
+    assert_eq!(store.complete(&lease, &sent, later(6)).await, Ok(Committed::Yes));
+    let both = vec![Decision::skipped("draft").for_now(), sent];
+    assert_eq!(read("rules", &grant, &draft).await, Ok(both), "what was decided first comes first");
 
     let from = WaitingPlace::before(noon());
     let list = async |after: &WaitingPlace, most: usize| match store.waiting("rules", &grant, after, most).await {
