@@ -4,6 +4,8 @@
 //! A rule that holds for every function or queue is checked for every one there is, so that one
 //! that is added later has to keep to it too.
 
+#![recursion_limit = "256"]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -29,7 +31,8 @@ const QUEUES: [(&str, u64); 6] = [
     ("ContactSync", 120),
 ];
 /// The queues that a schedule targets.
-const QUEUES_OF_SCHEDULES: [&str; 5] = ["EmailActivity", "CalendarSync", "NotetakerMedia", "Onboarding", "ContactSync"];
+const QUEUES_OF_SCHEDULES: [&str; 6] =
+    ["EmailActivity", "CalendarSync", "NotetakerMedia", "Onboarding", "TicketTriage", "ContactSync"];
 
 struct Template(Value);
 
@@ -363,6 +366,7 @@ fn timers_are_set_in_the_stacks_own_group_by_those_who_need_them_and_only_such_a
         let (sets, removes) = match function {
             "NotetakerMediaFunction" => (Some("schedule/${ScheduleGroup}/lobby-*"), false),
             "OnboardingTransitionsFunction" => (Some("schedule/${ScheduleGroup}/*"), true),
+            "TicketTriageFunction" => (Some("schedule/${ScheduleGroup}/storm-*"), false),
             _ => (None, false),
         };
         let may = |action: &str| {
@@ -385,6 +389,60 @@ fn timers_are_set_in_the_stacks_own_group_by_those_who_need_them_and_only_such_a
             assert_eq!(*group, json!({ "Ref": "ScheduleGroup" }), "{function}");
         }
     }
+}
+
+#[test]
+fn ticket_triage_may_read_the_rules_file_but_write_nothing_into_the_bucket_and_reads_the_secrets_that_it_uses() {
+    let template = Template::read();
+    let triage = "TicketTriageFunction";
+    assert!(template.may(triage, "s3:GetObject", &format!("/{}\"", shared::triage::RULES_KEY)));
+    assert!(template.may(triage, "s3:GetObject", "/bodies/*"));
+    for secret in ["NylasApiKeySecret", "CrmApiKeySecret", "TicketApiKeySecret", "AlertWebhookSecret"] {
+        assert!(template.may(triage, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    let statements = template.statements_of(triage);
+    let actions: BTreeSet<String> = statements
+        .iter()
+        .flat_map(|statement| one_or_more(&statement["Action"]))
+        .filter_map(|action| action.as_str().map(str::to_owned))
+        .collect();
+    let expected = [
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+        "iam:PassRole",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "s3:GetObject",
+        "s3:ListBucket",
+        "scheduler:CreateSchedule",
+        "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
+    assert_eq!(actions.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn support_mail_is_looked_through_only_where_it_is_on_and_the_job_names_its_mailboxes() {
+    let template = Template::read();
+    let schedule = &template.resources()["TicketTriageReconcileSchedule"];
+    assert_eq!(schedule["Condition"], "HasSupportMail");
+    let target = &schedule["Properties"]["Target"];
+    assert_eq!(target["Arn"], json!({ "Fn::GetAtt": "TicketTriageQueue.Arn" }));
+    let job: Value =
+        serde_json::from_str(target["Input"]["Fn::Sub"].as_str().expect("an input with the mailboxes")).expect("a job");
+    assert_eq!(job, json!({ "type": "reconcile", "only_grant_ids": "${SupportGrantIds}" }));
+    // An account that is back is looked through by it as well.
+    let told = &template.properties("CalendarSyncFunction")["Environment"]["Variables"]["TICKET_TRIAGE_QUEUE_URL"];
+    assert_eq!(*told, json!({ "Fn::If": ["HasSupportMail", { "Ref": "TicketTriageQueue" }, ""] }));
+    assert!(template.may("CalendarSyncFunction", "sqs:SendMessage", "TicketTriageQueue.Arn"));
 }
 
 #[test]
@@ -596,6 +654,13 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "CompanyDomains": "",
         "CalendarScope": "prospects",
         "SupportGrantIds": "",
+        "SupportAddress": "",
+        "TicketProvider": "rest",
+        "TicketBaseUrl": "",
+        "TicketApiKey": "",
+        "PriorityDomains": "",
+        "AcknowledgeTickets": "off",
+        "IncidentStormWindow": "5m",
         "RetryFor": "4d",
         "RetryFirstDelay": "5s",
         "WorkerConcurrency": 2,
@@ -652,7 +717,7 @@ fn no_credential_stands_in_the_environment_of_a_function() {
         .filter(|(_, parameter)| parameter["NoEcho"] == true)
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(credentials.len(), 5);
+    assert_eq!(credentials.len(), 6);
     for (function, properties) in template.functions() {
         let variables = properties["Environment"]["Variables"].to_string();
         for credential in &credentials {
@@ -744,6 +809,7 @@ fn outputs_have_the_names_of_the_design() {
         "CalendarSyncFunctionName",
         "NotetakerMediaFunctionName",
         "OnboardingTransitionsFunctionName",
+        "TicketTriageFunctionName",
         "OperatorFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
@@ -766,6 +832,8 @@ fn what_lacks_something_that_it_needs_is_refused_at_deployment() {
         ("CrmBaseUrl", "CrmApiKey"),
         ("CrmApiKey", "CrmBaseUrl"),
         ("CrmBaseUrl", "CompanyDomains"),
+        ("TicketBaseUrl", "TicketApiKey"),
+        ("TicketApiKey", "TicketBaseUrl"),
         ("OnboardingGrantId", "OnboardingEmail"),
         ("OnboardingGrantId", "ProductName"),
     ] {

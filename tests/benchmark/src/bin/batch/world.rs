@@ -249,6 +249,7 @@ async fn handled_by_calendar_sync(
         queue: &engine.queue,
         mail_queue: &others,
         notetaker_queue: &others,
+        ticket_queue: None,
         alerts: None,
         clock: Clock::system(),
     };
