@@ -1,5 +1,5 @@
 //! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
-//! `make reconcile`, `make invite`, `make auto-join`, `make media` and `make simulate`.
+//! `make reconcile`, `make invite`, `make auto-join`, `make media`, `make triage-rules` and `make simulate`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -8,7 +8,7 @@ use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
-use sandbox::operate::{self, OperateError, Operation};
+use sandbox::operate::{self, OperateError, Operation, TrialArguments};
 use sandbox::samples::{self, Sample};
 use sandbox::simulate::{self, SimulateError};
 use sandbox::stack_view::StackView;
@@ -16,6 +16,9 @@ use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
 use sandbox::world::{World, WorldError};
 use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::domain::never_log::NeverLog;
+use shared::triage::RULES_KEY;
+use shared::triage::rule_file::BadRules;
+use shared::triage::rules::Rules;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -72,6 +75,21 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Checks a file of triage rules, shows what it would change of the mail of the last days, and with `--live` puts it in
+    /// place of the stack's.
+    TriageRules {
+        /// The file.
+        rules: PathBuf,
+        /// What it is tried on.
+        #[command(flatten)]
+        trial: TrialArguments,
+        /// Puts it in place once the differences are shown.
+        #[arg(long)]
+        live: bool,
+        /// Of this stack in AWS, with the credentials of your shell, instead of the local one.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
     /// Gives the operator a command, says what it answered, and watches what it started.
     Operate {
         /// What it is to do.
@@ -110,6 +128,15 @@ enum CommandError {
     Http(#[from] reqwest::Error),
     #[error("{list} was not put in place: {problems}", list = list.display())]
     BadList { list: PathBuf, problems: String },
+    #[error("{} cannot be used, and nothing was done with it; mend every line that is named here:\n  {problems}", file.display())]
+    BadRules { file: PathBuf, problems: String },
+    #[error(
+        "the rules were not put in place, for there is no stack: start one with `make up`, or name one in AWS with \
+         STACK=<stack>"
+    )]
+    NowhereToPutThem,
+    #[error("the rules were not put in place, because not all that they would change could be shown")]
+    NotShown(#[source] OperateError),
 }
 
 impl From<EngineError> for CommandError {
@@ -126,6 +153,7 @@ async fn main() -> ExitCode {
         Command::Down => down(),
         Command::Send { event, aws } => send(event, aws).await,
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
+        Command::TriageRules { rules, trial, live, aws } => triage_rules(&rules, &trial, live, aws).await,
         Command::Operate { operation, aws } => operate(&operation, aws).await,
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
         Command::Serve => serve().await,
@@ -230,7 +258,11 @@ async fn serve() -> Result<(), CommandError> {
         endpoint: world.engine.endpoint(),
         stack_name: world.stack.name.clone(),
         outputs: world.stack.outputs.clone(),
-        notes: BTreeMap::from([("CRM".to_owned(), world.crm.base_url()), ("Nylas".to_owned(), world.nylas.base_url())]),
+        notes: BTreeMap::from([
+            ("CRM".to_owned(), world.crm.base_url()),
+            ("Nylas".to_owned(), world.nylas.base_url()),
+            ("Tickets".to_owned(), world.tickets.base_url()),
+        ]),
     }
     .save()?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -272,7 +304,11 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         }
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
         let kind = sample.kind().unwrap_or_default();
-        let function = DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
+        // Which mail is support mail is told by its mailbox, and not by its type.
+        let of_support = event.parent().is_some_and(|folder| folder.ends_with("ticket-triage"));
+        let by_kind =
+            || DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
+        let function = if of_support { Some("ticket-triage") } else { by_kind() };
         let decided = function.zip(sample.notification_id());
         let before = match &decided {
             Some((function, id)) => view.record(function, id).await.map_err(WorldError::from)?,
@@ -358,6 +394,56 @@ async fn never_log(path: &Path, aws: Option<String>) -> Result<(), CommandError>
     view.put_archived(NEVER_LOG_KEY, text.into_bytes()).await.map_err(WorldError::from)?;
     let entries = if list.len() == 1 { "1 entry holds".to_owned() } else { format!("{} entries hold", list.len()) };
     say(&format!("{entries} for {} within a quarter of a minute", stack.name));
+    Ok(())
+}
+
+async fn triage_rules(
+    path: &Path,
+    trial: &TrialArguments,
+    live: bool,
+    aws: Option<String>,
+) -> Result<(), CommandError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| CommandError::System { what: "reading the file of rules", source })?;
+    let rules = Rules::read(&text).map_err(|BadRules(problems)| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        CommandError::BadRules { file: path.to_path_buf(), problems: problems.join("\n  ") }
+    })?;
+    say(&format!(
+        "{} can be used: rules: {}, examples that are as they say: {}.",
+        path.display(),
+        rules.len(),
+        rules.examples()
+    ));
+    let running = LeftRunning::load()?.is_some_and(|running| running.runs());
+    if aws.is_none() && !running {
+        if live {
+            return Err(CommandError::NowhereToPutThem);
+        }
+        say(
+            "What they would change is not shown: nothing runs here. Start it with `make up`, or name a stack in AWS with \
+             STACK=<stack>.",
+        );
+        return Ok(());
+    }
+    let in_aws = aws.is_some();
+    let tools = Tools::find()?;
+    let (stack, endpoint) = stack_of(&tools, aws).await?;
+    let tried = operate::try_rules(&tools, &stack.name, endpoint.as_deref(), &text, trial, say).await;
+    if !live {
+        tried?;
+        let stack_in_aws = if in_aws { format!(" STACK={}", stack.name) } else { String::new() };
+        let (file, bucket) = (path.display(), stack.archive_bucket()?);
+        say(&format!("\nTo put them in place: make triage-rules RULES={file} LIVE=1{stack_in_aws}"));
+        if in_aws {
+            say(&format!("or: aws s3 cp {file} s3://{bucket}/{RULES_KEY}"));
+        }
+        return Ok(());
+    }
+    tried.map_err(CommandError::NotShown)?;
+    let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
+    view.put_archived(RULES_KEY, text.into_bytes()).await.map_err(WorldError::from)?;
+    say(&format!("\nThe rules hold for {} within a quarter of a minute.", stack.name));
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! Gives the operator a command through `sam remote invoke`, as `make backfill`, `make reconcile`, `make invite`,
-//! `make auto-join` and `make media` do, and watches a run for longer than one invocation can.
+//! `make auto-join`, `make media` and `make triage-rules` do, and watches a run for longer than one invocation can.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,9 @@ const FIRST_LOOK: u64 = 8;
 
 /// How long every further one does. SAM gives an answer 60 s, then it invokes the function once more.
 const FURTHER_LOOK: u64 = 40;
+
+/// The longest event that is handed over, in bytes: it is an argument of a command, which Linux lets have 128 KiB.
+const LONGEST_EVENT: usize = 128 * 1024 - 1;
 
 /// What the operator is to do.
 #[derive(Debug, Clone, Subcommand)]
@@ -118,6 +121,30 @@ pub struct MediaArguments {
     minutes: Option<i64>,
 }
 
+/// What rules are tried on.
+#[derive(Debug, Clone, Args)]
+pub struct TrialArguments {
+    /// How many days' mail.
+    #[arg(long)]
+    days: Option<i64>,
+    /// Which mailboxes, separated by commas; those of the stack's `SupportGrantIds` if there is none.
+    #[arg(long, value_delimiter = ',')]
+    grants: Vec<String>,
+}
+
+impl TrialArguments {
+    /// The event for the operator.
+    fn event(&self, rules: &str) -> Map<String, Value> {
+        let mut event = Map::from_iter([("command".to_owned(), json!("triage_rules"))]);
+        event.insert("rules".to_owned(), rules.into());
+        event.extend(self.days.map(|days| ("days".to_owned(), days.into())));
+        if !self.grants.is_empty() {
+            event.insert("grant_ids".to_owned(), json!(self.grants));
+        }
+        event
+    }
+}
+
 fn json_of(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
 }
@@ -142,6 +169,16 @@ pub enum OperateError {
     /// Nylas keeps other rules than it was told.
     #[error("Nylas keeps something else than it was told: {0}")]
     NotAsTold(String),
+    /// It did not come to the end of all mail.
+    #[error("not all mail was looked at: {0}. Give the command again in a few minutes")]
+    NotAllLookedAt(String),
+    /// The event is too long to be handed over.
+    #[error(
+        "the rules are too long to be handed to the operator: the event has {0} bytes, and {LONGEST_EVENT} is the most. Leave \
+         comments out; or put the file in place without a look at what it changes: aws s3 cp <file> \
+         s3://<ArchiveBucketName>/settings/triage-rules.toml"
+    )]
+    TooLong(usize),
     /// It answered in another form.
     #[error("the operator gave an answer of another release: {0}")]
     UnknownAnswer(Value),
@@ -192,7 +229,7 @@ impl Operation {
                 ("grant_id", Some(json!(arguments.grant))),
                 ("calendar_id", text(arguments.calendar.as_deref())),
                 ("set", arguments.set.clone()),
-                ("off", arguments.off.then(|| json!(true))),
+                ("off", arguments.off.then_some(Value::Bool(true))),
             ],
             Self::Media(arguments) => vec![
                 ("command", Some(json!("media"))),
@@ -231,6 +268,60 @@ pub async fn operate(
         say(&format!("or with: {}{aws}", command_line(&again)));
     }
     Ok(())
+}
+
+/// Has the operator of a stack try rules, in AWS if there is no `endpoint`, until it has looked at all mail. Lines for
+/// people go to `say`.
+///
+/// # Errors
+/// If the operator cannot be invoked, answers that something is wrong, or cannot look at all mail.
+pub async fn try_rules(
+    tools: &Tools,
+    stack: &str,
+    endpoint: Option<&str>,
+    rules: &str,
+    arguments: &TrialArguments,
+    say: impl FnMut(&str),
+) -> Result<(), OperateError> {
+    let invoke = async |event: Value| tools.remote_invoke(stack, OPERATOR, &event, endpoint).await;
+    go_through(arguments.event(rules), invoke, say).await
+}
+
+/// Asks again at the place that was answered, until there is none.
+async fn go_through(
+    mut event: Map<String, Value>,
+    mut invoke: impl AsyncFnMut(Value) -> Result<Value, EngineError>,
+    mut say: impl FnMut(&str),
+) -> Result<(), OperateError> {
+    loop {
+        let length = Value::Object(event.clone()).to_string().len();
+        if length > LONGEST_EVENT {
+            return Err(OperateError::TooLong(length));
+        }
+        let answer = not_refused(invoke(Value::Object(event.clone())).await?)?;
+        let (Some(table), Some(text), Some(ended)) =
+            (answer["table"].as_str(), answer["text"].as_str(), answer["ended"].as_bool())
+        else {
+            return Err(OperateError::UnknownAnswer(answer));
+        };
+        if !table.is_empty() {
+            say(table);
+        }
+        if ended {
+            say(text);
+            return Ok(());
+        }
+        if let Some(problem) = answer["problem"].as_str() {
+            say(text);
+            return Err(OperateError::NotAllLookedAt(problem.to_owned()));
+        }
+        let place = answer["place"].clone();
+        if event.get("place") == Some(&place) {
+            return Err(OperateError::NotAllLookedAt("Nylas is too slow to get any further".to_owned()));
+        }
+        say(&format!("  mails looked at: {}", answer["counts"]["looked_at"]));
+        event.insert("place".to_owned(), place);
+    }
 }
 
 /// Watches what an event starts; answers the event that asks again if the run has not ended.
@@ -435,6 +526,50 @@ mod tests {
         assert_eq!(asked.len(), 3);
         assert_eq!(said.last().map(String::as_str), Some("table of 2"));
         assert_eq!(again.map(|again| command_line(&again)).as_deref(), Some("make backfill GRANT=g RUN=r"));
+    }
+
+    async fn tried(answers: Vec<Value>) -> (Vec<Value>, Vec<String>, Result<(), String>) {
+        let (mut asked, mut said, mut answers) = (Vec::new(), Vec::new(), answers.into_iter());
+        let arguments = TrialArguments { days: Some(14), grants: vec!["g".to_owned(), "h".to_owned()] };
+        let invoke = async |event: Value| {
+            asked.push(event);
+            Ok(answers.next().expect("an answer that is expected"))
+        };
+        let result = go_through(arguments.event("rules"), invoke, |line| said.push(line.to_owned())).await;
+        assert_eq!(answers.next(), None);
+        (asked, said, result.map_err(|error| error.to_string()))
+    }
+
+    #[tokio::test]
+    async fn trial_goes_on_at_its_place_until_it_has_ended() {
+        let place = json!({ "grant_id": "g", "done": 120 });
+        let first = json!({
+            "table": "three rows", "text": "Not ended.", "ended": false, "place": place, "counts": { "looked_at": 120 },
+        });
+        let last = json!({ "table": "", "text": "Looked at: 150.", "ended": true, "place": null });
+        let (asked, said, result) = tried(vec![first.clone(), last]).await;
+        let event = json!({ "command": "triage_rules", "rules": "rules", "days": 14, "grant_ids": ["g", "h"] });
+        let mut again = event.clone();
+        again["place"] = place;
+        assert_eq!((asked, result), (vec![event, again], Ok(())));
+        assert_eq!(said, ["three rows", "  mails looked at: 120", "Looked at: 150."]);
+        let (asked, _, result) = tried(vec![first.clone(), first]).await;
+        assert!(asked.len() == 2 && result.is_err_and(|error| error.contains("too slow")));
+    }
+
+    #[tokio::test]
+    async fn trial_that_cannot_go_on_fails_with_the_reason() {
+        let stopped = json!({
+            "table": "", "text": "It has not ended.", "ended": false, "problem": "Nylas is unavailable", "place": {},
+        });
+        let (_, said, result) = tried(vec![stopped]).await;
+        assert_eq!(said, ["It has not ended."]);
+        assert!(result.is_err_and(|error| error.contains("not all mail was looked at: Nylas is unavailable")));
+        let (_, said, result) = tried(vec![json!({ "error": "`rules` cannot be used" })]).await;
+        assert_eq!((said.len(), result), (0, Err("`rules` cannot be used".to_owned())));
+        let long = TrialArguments { days: None, grants: Vec::new() }.event(&"#".repeat(LONGEST_EVENT));
+        let result = go_through(long, async |_| panic!("not handed over"), |_| {}).await;
+        assert!(matches!(result, Err(OperateError::TooLong(_))));
     }
 
     #[test]

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::domain::notification::GrantId;
+use shared::triage::rule_file::BadRules as BadTriageRules;
 use std::time::Duration;
 
 use crate::invitation::Invitation;
 use crate::joining_rules::{AutoJoin, BadRules};
 use crate::media_link::{LONGEST_MINUTES, MediaLink};
+use crate::proposed_rules::{MOST_DAYS as MOST_DAYS_OF_MAIL, TriageRules};
 use crate::times::{Edge, NotATime, shown, unix_seconds};
 
 /// How far back a backfill goes that does not say so, in days.
@@ -36,11 +38,14 @@ pub enum Command {
     AutoJoin,
     /// Make a link that opens a file of a meeting.
     Media,
+    /// Try triage rules on the mail of the last days.
+    TriageRules,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Backfill, Self::Reconcile, Self::Invite, Self::AutoJoin, Self::Media];
+    pub const ALL: [Self; 6] =
+        [Self::Backfill, Self::Reconcile, Self::Invite, Self::AutoJoin, Self::Media, Self::TriageRules];
 
     /// The name, as it stands in an event.
     #[must_use]
@@ -51,6 +56,7 @@ impl Command {
             Self::Invite => "invite",
             Self::AutoJoin => "auto_join",
             Self::Media => "media",
+            Self::TriageRules => "triage_rules",
         }
     }
 
@@ -71,6 +77,10 @@ impl Command {
             Self::Media => json!({
                 "command": "media", "minutes": 15,
                 "reference": "s3://<the archive bucket>/media/<grant>/<notetaker>/summary.json",
+            }),
+            Self::TriageRules => json!({
+                "command": "triage_rules", "days": 7,
+                "rules": "[[rules]]\nname = \"outage\"\ncategory = \"incidents\"\nwords = [\"is down\"]\n",
             }),
         }
     }
@@ -110,6 +120,8 @@ pub enum Request {
     AutoJoin(AutoJoin),
     /// A link that opens a file of a meeting.
     Media(MediaLink),
+    /// Triage rules, to be tried.
+    TriageRules(TriageRules),
 }
 
 /// A run that is asked for.
@@ -239,6 +251,18 @@ pub enum BadCommand {
     /// A link cannot live so long.
     #[error("`minutes` is {0}: a link lives from 1 to {LONGEST_MINUTES} minutes")]
     Minutes(i64),
+    /// Triage rules cannot be used.
+    #[error("`rules` cannot be used; mend every line that is named here:\n  {}", in_lines(.0))]
+    TriageRules(BadTriageRules),
+    /// It is not known what was decided so long ago.
+    #[error(
+        "`days` is {0}: it must be from 1 to {MOST_DAYS_OF_MAIL}, for decisions are kept for {MOST_DAYS_OF_MAIL} days"
+    )]
+    DaysOfMail(i64),
+}
+
+fn in_lines(bad: &BadTriageRules) -> String {
+    bad.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 fn names() -> String {
@@ -309,6 +333,7 @@ impl Request {
             Command::Invite => Invitation::read(fields, now.as_second()).map(Self::Invite),
             Command::AutoJoin => AutoJoin::read(fields).map(Self::AutoJoin),
             Command::Media => MediaLink::read(fields).map(Self::Media),
+            Command::TriageRules => TriageRules::read(fields, now.as_second()).map(Self::TriageRules),
         };
         read.map_err(|problem| Refused { problem, meant: command })
     }
@@ -580,7 +605,10 @@ mod tests {
         for (event, words) in [
             (json!([]), "must be a JSON object"),
             (json!("backfill"), "must be a JSON object"),
-            (json!({}), "has no `command`; there are `backfill`, `reconcile`, `invite`, `auto_join` and `media`"),
+            (
+                json!({}),
+                "has no `command`; there are `backfill`, `reconcile`, `invite`, `auto_join`, `media` and `triage_rules`",
+            ),
             (json!({ "command": "sync" }), "`sync` is no command; there are `backfill`, `reconcile`"),
             (json!({ "command": 7 }), "`7` is no command"),
             (json!({ "command": "backfill" }), "`grant_id` is missing"),
@@ -652,7 +680,9 @@ mod tests {
                 ("unknown-command", Err(Refused { problem: BadCommand::UnknownCommand(_), .. }))
                 | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
+                | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
                 | ("media", Ok(Request::Media(_))) => {}
+                ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
                     assert_eq!(asked.order, JoiningOrder::Show, "{name}");
@@ -664,6 +694,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 13);
+        assert_eq!(samples.len(), 15);
     }
 }

@@ -1,5 +1,6 @@
 //! operator: what people invoke by hand. It starts backfills and reconciliations and shows how far they have come, sends
-//! notetakers to meetings, sets by which rules they join by themselves, and opens what they left.
+//! notetakers to meetings, sets by which rules they join by themselves, opens what they left, and tries triage rules on the
+//! mail of the last days before they go live.
 //!
 //! Pure:
 //! - [`command`]: an event read into a request, or what is wrong with it.
@@ -9,6 +10,9 @@
 //! - [`invitation`]: an invitation of a notetaker, which one stands for it already, and how it is claimed.
 //! - [`joining_rules`]: the rules for joining, as they are given and as Nylas keeps them.
 //! - [`media_link`]: a reference to a file that is to be made a link.
+//! - [`proposed_rules`]: a file of triage rules that is to be tried.
+//! - [`ruling`]: what rules say of a mail, beside what was decided of it, and where two files differ.
+//! - [`trial_report`]: what came of a trial, as rows, as a table, and in words.
 //! - [`nylas_words`]: an error of Nylas as a sentence.
 //!
 //! What carries it out:
@@ -17,7 +21,8 @@
 //! - [`invite`]: carries out an invitation once.
 //! - [`auto_join`]: shows and sets the rules for joining.
 //! - [`mod@media`]: makes a link.
-//! - [`ports`]: what these three need of Nylas and of the archive.
+//! - [`mod@triage_rules`]: tries triage rules.
+//! - [`ports`]: what these four need of Nylas and of the archive.
 
 pub mod auto_join;
 pub mod command;
@@ -31,9 +36,13 @@ pub mod media_link;
 pub mod nylas_words;
 pub mod operate;
 pub mod ports;
+pub mod proposed_rules;
 pub mod report;
+pub mod ruling;
 #[cfg(test)]
 mod testing;
 pub mod times;
+pub mod triage_rules;
+pub mod trial_report;
 
 pub use operate::{Invocation, OperateError, Operator, Settings};

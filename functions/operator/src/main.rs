@@ -4,15 +4,18 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use operator::{Invocation, Operator, Settings};
 use serde_json::Value;
+use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::media::MediaArchive;
 use shared::aws::sdk_config;
 use shared::aws::secrets::Secrets;
+use shared::aws::settings_file::SettingsFile;
 use shared::aws::worker_queue::JobQueue;
 use shared::configuration::{ConfigurationError, Environment};
 use shared::engine::Deadline;
 use shared::http::{ApiClient, ApiSettings, Credential, http_client};
 use shared::nylas::Nylas;
+use shared::triage::RULES_KEY;
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
@@ -43,6 +46,8 @@ async fn main() -> Result<(), Error> {
             },
         )),
         archive: MediaArchive::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
+        decisions: DynamoLeases::new(&sdk, environment.required("DEDUP_TABLE")?),
+        live_rules: SettingsFile::new(&sdk, environment.required("ARCHIVE_BUCKET")?, RULES_KEY),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {

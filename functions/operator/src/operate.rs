@@ -4,8 +4,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use shared::configuration::{ConfigurationError, Environment};
+use shared::domain::address::CompanyDomains;
 use shared::domain::failure::Failure;
-use shared::engine::{Deadline, Links, SendToQueue, StoreError};
+use shared::domain::notification::GrantId;
+use shared::domain::own_mail::LoopId;
+use shared::engine::{Deadline, Links, ReadDecisions, SendToQueue, StoreError};
+use shared::mail::reading::ReadMail;
 use std::time::Duration;
 
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
@@ -17,8 +21,11 @@ use crate::jobs::{Part, messages, run_name};
 use crate::joining_rules::AutoJoin;
 use crate::media::{MediaAnswer, MediaError, media};
 use crate::media_link::{MediaLink, owners};
-use crate::ports::{Archive, Notetaking};
+use crate::ports::{Archive, LiveRules, Notetaking};
+use crate::proposed_rules::TriageRules;
 use crate::report::{Report, Row};
+use crate::triage_rules::{Trial, TrialError};
+use crate::trial_report::TrialAnswer;
 
 /// How long a run is followed if the event does not say. SAM waits for an answer for a minute, then it invokes the
 /// function once more, which would start the run once more (botocore's default `read_timeout` is 60 s, and it tries a
@@ -38,6 +45,10 @@ pub struct Settings {
     pub support_grants: String,
     /// False while no CRM is configured: then the functions do nothing.
     pub has_crm: bool,
+    /// The company's own domains.
+    pub company_domains: CompanyDomains,
+    /// What marks mail that this deployment sends.
+    pub loop_id: LoopId,
 }
 
 impl Settings {
@@ -48,13 +59,17 @@ impl Settings {
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
             support_grants: environment.list("SUPPORT_GRANT_IDS").join(","),
-            has_crm: environment.base_url("CRM_BASE_URL")?.is_some(),
+            has_crm: environment.optional("HAS_CRM").is_some(),
+            company_domains: environment.parsed("COMPANY_DOMAINS", CompanyDomains::default(), |list| {
+                CompanyDomains::parse(list.split(',').filter(|entry| !entry.trim().is_empty()))
+            })?,
+            loop_id: LoopId::of_stack(&environment.required("STACK_ID")?),
         })
     }
 }
 
 /// The function, with its clients.
-pub struct Operator<Q, L, N, A> {
+pub struct Operator<Q, L, N, A, D, R> {
     /// The queue of email-activity.
     pub mail_queue: Q,
     /// The queue of calendar-sync.
@@ -67,6 +82,10 @@ pub struct Operator<Q, L, N, A> {
     pub nylas: N,
     /// Where the files of meetings lie.
     pub archive: A,
+    /// What was decided of each mail.
+    pub decisions: D,
+    /// The triage rules that are live.
+    pub live_rules: R,
     /// What it is set to.
     pub settings: Settings,
 }
@@ -107,6 +126,8 @@ pub enum Answer {
     AutoJoin(AutoJoinAnswer),
     /// A link to a file of a meeting.
     Media(MediaAnswer),
+    /// What proposed triage rules would change.
+    Trial(Box<TrialAnswer>),
     /// The calendar is not known.
     NoCalendar {
         /// What happened.
@@ -160,6 +181,9 @@ pub enum OperateError {
     /// The archive does not answer.
     #[error(transparent)]
     Archive(MediaError),
+    /// Rules cannot be tried.
+    #[error(transparent)]
+    Untried(TrialError),
 }
 
 impl Answer {
@@ -168,17 +192,26 @@ impl Answer {
     }
 }
 
-impl<Q: SendToQueue, L: Links, N: Notetaking, A: Archive> Operator<Q, L, N, A> {
+impl<Q, L, N, A, D, R> Operator<Q, L, N, A, D, R>
+where
+    Q: SendToQueue,
+    L: Links,
+    N: Notetaking + ReadMail,
+    A: Archive,
+    D: ReadDecisions,
+    R: LiveRules,
+{
     /// Does what an event asks for, or says what is wrong with it.
     ///
     /// # Errors
-    /// If a queue, the table or the archive does not answer.
+    /// If a queue, a table or the archive does not answer.
     pub async fn answer(&self, event: &Value, invocation: &Invocation) -> Result<Answer, OperateError> {
         match Request::read(event, invocation.now) {
             Ok(Request::Run(request)) => self.run(&request, invocation).await,
             Ok(Request::Invite(invitation)) => self.invite(&invitation, invocation).await,
             Ok(Request::AutoJoin(asked)) => Ok(self.auto_join(&asked, invocation).await),
             Ok(Request::Media(asked)) => self.media(&asked, invocation).await,
+            Ok(Request::TriageRules(asked)) => self.triage_rules(&asked, invocation).await,
             Err(Refused { problem, meant }) => {
                 Ok(Answer::Refused { error: problem.to_string(), example: Some(meant.example()) })
             }
@@ -259,6 +292,35 @@ impl<Q: SendToQueue, L: Links, N: Notetaking, A: Archive> Operator<Q, L, N, A> {
         }
     }
 
+    /// Tries triage rules on the mail of the support mailboxes.
+    async fn triage_rules(&self, asked: &TriageRules, invocation: &Invocation) -> Result<Answer, OperateError> {
+        let support = self.settings.support_grants.split(',').filter_map(GrantId::parse);
+        let mailboxes = if asked.grants.is_empty() { support.collect() } else { asked.grants.clone() };
+        let trial = Trial {
+            nylas: &self.nylas,
+            decisions: &self.decisions,
+            live: &self.live_rules,
+            company_domains: &self.settings.company_domains,
+            loop_id: &self.settings.loop_id,
+            asked,
+            mailboxes: &mailboxes,
+            now: invocation.now,
+            deadline: soon(invocation),
+        };
+        match trial.carry_out().await {
+            Ok(answer) => {
+                let (looked_at, different) = (answer.counts.looked_at, answer.counts.different);
+                let (command, ended) = ("triage_rules", answer.ended);
+                tracing::info!(command, mailboxes = mailboxes.len(), looked_at, different, ended, "answered");
+                Ok(Answer::Trial(Box::new(answer)))
+            }
+            Err(error @ (TrialError::NoMailbox | TrialError::Elsewhere(_) | TrialError::OutOfReach(_))) => {
+                Ok(Answer::error(error.to_string()))
+            }
+            Err(error @ (TrialError::BuiltIn(_) | TrialError::Unavailable(_))) => Err(OperateError::Untried(error)),
+        }
+    }
+
     /// Puts the jobs into their queues, if the request is to start something.
     async fn start(&self, request: &RunRequest, run: &str) -> Result<(), OperateError> {
         let Order::Start(job) = &request.order else { return Ok(()) };
@@ -306,13 +368,13 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{MemoryArchive, MemoryNylas, refused};
+    use crate::testing::{MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
     use serde_json::json;
     use shared::engine::progress::{Step, advance, run_key};
-    use shared::engine::testing::{MemoryLinks, MemoryQueue};
+    use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
     use std::sync::atomic::Ordering;
 
-    type InMemory = Operator<MemoryQueue, MemoryLinks, MemoryNylas, MemoryArchive>;
+    type InMemory = Operator<MemoryQueue, MemoryLinks, MemoryNylas, MemoryArchive, MemoryLeases, MemoryRules>;
 
     fn operator() -> InMemory {
         Operator {
@@ -322,7 +384,9 @@ mod tests {
             links: MemoryLinks::default(),
             nylas: MemoryNylas::default(),
             archive: MemoryArchive::holding("media/g/n/summary.json"),
-            settings: Settings { support_grants: "support".to_owned(), has_crm: true },
+            decisions: MemoryLeases::default(),
+            live_rules: MemoryRules::default(),
+            settings: settings("support"),
         }
     }
 
@@ -503,9 +567,11 @@ mod tests {
     #[test]
     fn environment_says_whether_there_is_a_crm_and_whose_mail_is_left_out() {
         let read = |variables: &[(&str, &str)]| Settings::from_environment(&Environment::of(variables));
-        let none = Settings { support_grants: String::new(), has_crm: false };
-        assert_eq!(read(&[("SUPPORT_GRANT_IDS", ""), ("CRM_BASE_URL", "")]), Ok(none));
-        let both = Settings { support_grants: "a,b".to_owned(), has_crm: true };
-        assert_eq!(read(&[("SUPPORT_GRANT_IDS", " a , b"), ("CRM_BASE_URL", "https://crm.example.com")]), Ok(both));
+        let stack = ("STACK_ID", "crm-autopilot");
+        let none = Settings { has_crm: false, company_domains: CompanyDomains::default(), ..settings("") };
+        assert_eq!(read(&[("SUPPORT_GRANT_IDS", ""), ("HAS_CRM", ""), ("COMPANY_DOMAINS", ""), stack]), Ok(none));
+        let variables =
+            [("SUPPORT_GRANT_IDS", " a , b"), ("HAS_CRM", "yes"), ("COMPANY_DOMAINS", "northwind.example"), stack];
+        assert_eq!(read(&variables), Ok(settings("a,b")));
     }
 }

@@ -1,13 +1,16 @@
-//! What the commands for notetakers need of the outside: a part of Nylas, and the archive of meetings.
+//! What the commands need of the outside beside the queues and the links: a part of Nylas, the archive of meetings, the
+//! live triage rules.
 
 use serde_json::Value;
 use shared::aws::media::MediaArchive;
+use shared::aws::settings_file::SettingsFile;
 use shared::domain::notification::GrantId;
 use shared::engine::{Deadline, StoreError};
 use shared::nylas::event::Calendar;
 use shared::nylas::notetaker::{HistoryEntry, Notetaker, NotetakerFilter};
 use shared::nylas::{Nylas, NylasError, Page};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The notetakers and calendars of accounts.
@@ -133,5 +136,17 @@ impl Archive for MediaArchive {
 
     async fn link(&self, key: &str, lifetime: Duration) -> Result<String, StoreError> {
         self.link(key, lifetime).await
+    }
+}
+
+/// The triage rules that are live.
+pub trait LiveRules: Sync {
+    /// The file; none while the built-in rules are live.
+    fn text(&self) -> impl Future<Output = Result<Option<Arc<str>>, StoreError>> + Send;
+}
+
+impl LiveRules for SettingsFile {
+    async fn text(&self) -> Result<Option<Arc<str>>, StoreError> {
+        self.text().await
     }
 }

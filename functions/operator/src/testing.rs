@@ -1,18 +1,24 @@
-//! For tests: Nylas and the archive in memory.
+//! For tests: Nylas, the archive and the live rules in memory.
 
 use serde_json::Value;
+use shared::domain::address::CompanyDomains;
 use shared::domain::notification::GrantId;
+use shared::domain::own_mail::LoopId;
 use shared::engine::{Deadline, StoreError};
 use shared::http::CallError;
+use shared::mail::reading::ReadMail;
 use shared::nylas::event::Calendar;
+use shared::nylas::mailboxes::{DescribeMailbox, Folder, Grant, ListGrants};
+use shared::nylas::message::Message;
 use shared::nylas::notetaker::{HistoryEntry, Notetaker, NotetakerFilter};
-use shared::nylas::{NylasError, Page};
+use shared::nylas::{HeaderFields, MessageId, NylasError, Page, Received};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::ports::{Archive, Notetaking};
+use crate::operate::Settings;
+use crate::ports::{Archive, LiveRules, Notetaking};
 
 fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,6 +64,10 @@ pub enum Call {
     Calendars,
     /// Other rules.
     SetRules(Value),
+    /// A page of mails, received in this span.
+    Mails(Received),
+    /// A mail.
+    Mail(String),
 }
 
 impl Call {
@@ -73,6 +83,11 @@ pub struct MemoryNylas {
     notetakers: Mutex<Vec<Value>>,
     lists_nothing: AtomicBool,
     calendars: Mutex<BTreeMap<String, Value>>,
+    /// The mails of each mailbox, the newest first.
+    mails: Mutex<BTreeMap<String, Vec<Value>>>,
+    mail_takes: Mutex<Duration>,
+    mail_fails: Mutex<Option<NylasError>>,
+    mailboxes_fail: Mutex<BTreeMap<String, NylasError>>,
     kept_instead: Mutex<Option<Value>>,
     calls: Mutex<Vec<Call>>,
     invited: AtomicUsize,
@@ -108,6 +123,34 @@ impl MemoryNylas {
     /// Puts a calendar among those of the account.
     pub fn put_calendar(&self, id: &str, name: Option<&str>) {
         open(&self.calendars).insert(id.to_owned(), serde_json::json!({ "id": id, "name": name }));
+    }
+
+    /// Puts a mail into a mailbox of Google's, as the newest.
+    pub fn put_mail(&self, grant: &str, mail: Value) {
+        open(&self.mails).entry(grant.to_owned()).or_default().insert(0, mail);
+    }
+
+    /// Takes a mail out of its mailbox that is listed all the same.
+    pub fn lose_mail(&self, grant: &str, id: &str) {
+        let mut mails = open(&self.mails);
+        for mail in mails.get_mut(grant).into_iter().flatten().filter(|mail| mail["id"] == id) {
+            mail["lost"] = true.into();
+        }
+    }
+
+    /// Takes so long to hand over a mail from now on.
+    pub fn take_for_a_mail(&self, long: Duration) {
+        *open(&self.mail_takes) = long;
+    }
+
+    /// Lets the next mail that is asked for fail.
+    pub fn fail_mail(&self, error: NylasError) {
+        *open(&self.mail_fails) = Some(error);
+    }
+
+    /// Lets every listing of a mailbox fail from now on.
+    pub fn fail_mailbox(&self, grant: &str, error: NylasError) {
+        open(&self.mailboxes_fail).insert(grant.to_owned(), error);
     }
 
     /// Keeps these rules from now on, whatever is set; null for none.
@@ -227,6 +270,86 @@ impl Notetaking for MemoryNylas {
         let Some(calendar) = calendars.get_mut(id) else { return Ok(None) };
         calendar["notetaker"] = kept;
         Ok(Some(read(calendar)))
+    }
+}
+
+impl DescribeMailbox for MemoryNylas {
+    async fn folders(&self, _: &GrantId, _: Deadline) -> Result<Vec<Folder>, NylasError> {
+        Ok(Vec::new())
+    }
+
+    async fn grant(&self, grant: &GrantId, _: Deadline) -> Result<Option<Grant>, NylasError> {
+        let (email, provider) = (Some("support@northwind.example".to_owned()), Some("google".to_owned()));
+        Ok(Some(Grant { id: grant.to_string(), email, provider, grant_status: None }))
+    }
+}
+
+impl ListGrants for MemoryNylas {
+    async fn grants(&self, _: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The most mails that a page of the lists below holds.
+const PAGE: usize = 30;
+
+impl ReadMail for MemoryNylas {
+    async fn message(
+        &self,
+        grant: &GrantId,
+        id: &str,
+        _: HeaderFields,
+        _: Deadline,
+    ) -> Result<Option<Message>, NylasError> {
+        self.called(Call::Mail(id.to_owned()), &self.mail_fails)?;
+        let takes = *open(&self.mail_takes);
+        tokio::time::sleep(takes).await;
+        let mails = open(&self.mails);
+        let mut of_mailbox = mails.get(grant.as_str()).into_iter().flatten();
+        Ok(of_mailbox.find(|mail| mail["id"] == id && mail["lost"] != true).map(read))
+    }
+
+    async fn messages(
+        &self,
+        grant: &GrantId,
+        received: Received,
+        page_token: Option<&str>,
+        _: Deadline,
+    ) -> Result<Page<MessageId>, NylasError> {
+        self.called(Call::Mails(received), &Mutex::default())?;
+        if let Some(error) = open(&self.mailboxes_fail).get(grant.as_str()) {
+            return Err(error.clone());
+        }
+        let place: usize = page_token.map_or(0, |token| token.parse().expect("a token that was given"));
+        let mails = open(&self.mails);
+        let mails = mails.get(grant.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let items = mails.iter().skip(place).take(PAGE).map(read).collect();
+        Ok(Page { items, next: (place + PAGE < mails.len()).then(|| (place + PAGE).to_string()) })
+    }
+}
+
+/// What a stack with a CRM and these support mailboxes is set to.
+pub fn settings(support_grants: &str) -> Settings {
+    Settings {
+        support_grants: support_grants.to_owned(),
+        has_crm: true,
+        company_domains: CompanyDomains::parse(["northwind.example"]).expect("a domain"),
+        loop_id: LoopId::of_stack("crm-autopilot"),
+    }
+}
+
+/// Live rules in memory.
+#[derive(Default)]
+pub struct MemoryRules {
+    /// The file.
+    pub text: Option<Arc<str>>,
+    /// While set, they cannot be read.
+    pub down: bool,
+}
+
+impl LiveRules for MemoryRules {
+    async fn text(&self) -> Result<Option<Arc<str>>, StoreError> {
+        if self.down { Err(StoreError("the archive is down".to_owned())) } else { Ok(self.text.clone()) }
     }
 }
 
