@@ -12,8 +12,17 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use lambda_http::RequestExt;
 use md5::Md5;
 use sandbox::stand_ins::{Grant, Nylas, RestCrm, nylas_webhook::signature};
+use sandbox::world::{COMPANY_DOMAIN as COMPANY, SUPPORT_GRANT};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use shared::domain::address::CompanyDomains;
+use shared::domain::mail_class::MailClass;
+use shared::domain::own_mail::LoopId;
+use shared::mail::{Company, HeadersAtHand, People, class_of};
+use shared::nylas::message::Message;
+use shared::triage::Category;
+use shared::triage::new_text::{LeftOut, bare_subject, new_text};
+use shared::triage::rules::{Look, Rules};
 
 const COMPANY_DOMAIN: &str = "@northwind.example";
 const WEBHOOK_SECRET: &str = "sample-webhook-secret";
@@ -82,6 +91,10 @@ fn calendar_records() -> BTreeMap<String, Vec<SqsMessage>> {
 
 fn notetaker_records() -> BTreeMap<String, Vec<SqsMessage>> {
     records("notetaker-media")
+}
+
+fn support_records() -> BTreeMap<String, Vec<SqsMessage>> {
+    records("ticket-triage")
 }
 
 /// The records of every sample of a function that is woken by its queue.
@@ -474,12 +487,166 @@ fn the_calendar_samples_are_what_their_names_say_and_end_as_the_demos_calendars_
     }
 }
 
+/// The support mails of the samples: what wrote each, and what the rules that the functions are built with take that of
+/// people to be about.
+const SUPPORT_MAILS: [(&str, MailClass, Option<Category>); 13] = [
+    ("bill", MailClass::Human, Some(Category::Billing)),
+    ("bounce", MailClass::Bounce, None),
+    ("bug", MailClass::Human, Some(Category::Bugs)),
+    ("incident", MailClass::Human, Some(Category::Incidents)),
+    ("leaving-customer", MailClass::Human, Some(Category::ChurnRisk)),
+    ("monitoring-notification", MailClass::Notification, None),
+    ("out-of-office", MailClass::OutOfOffice, None),
+    ("reply-in-thread", MailClass::Human, Some(Category::Incidents)),
+    ("same-mail-again", MailClass::Human, Some(Category::Bugs)),
+    ("stranger-quotes-a-ticket", MailClass::Human, Some(Category::Billing)),
+    ("thank-you", MailClass::Human, Some(Category::General)),
+    ("truncated", MailClass::Human, Some(Category::Bugs)),
+    ("wish", MailClass::Human, Some(Category::FeatureRequests)),
+];
+
+#[test]
+fn every_support_sample_has_the_ids_that_ingress_would_give_it() {
+    let all = support_records();
+    let mails = SUPPORT_MAILS.map(|(name, ..)| name);
+    let mut expected: BTreeSet<&str> = mails.into_iter().collect();
+    expected.extend(["mail-not-delivered", "reconcile-one-mailbox", "sent-by-the-team", "storm-summary"]);
+    assert_eq!(all.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    for (name, records) in &all {
+        let [record] = records.as_slice() else { panic!("{name} has one record") };
+        check_the_record(name, record, "TicketTriage.fifo");
+        let sample = notification(record);
+        let object = &sample["data"]["object"];
+        let group_of = |text: String| hex::encode(Sha256::digest(text))[..32].to_owned();
+        let text = |value: &Value| value.as_str().expect("samples have their ids").to_owned();
+        let (kind, group) = match name.as_str() {
+            "reconcile-one-mailbox" => ("reconcile", "reconcile".to_owned()),
+            "storm-summary" => ("triage.storm", group_of(format!("triage.storm:{}", text(&sample["desk"])))),
+            "mail-not-delivered" => {
+                ("message.bounce_detected", group_of(format!("message:{}", text(&object["origin"]["id"]))))
+            }
+            "truncated" => ("message.created.truncated", group_of(format!("thread:{}", text(&object["thread_id"])))),
+            _ => ("message.created", group_of(format!("thread:{}", text(&object["thread_id"])))),
+        };
+        assert_eq!((&sample["type"], &record.attributes["MessageGroupId"]), (&Value::from(kind), &group), "{name}");
+        let grant = if sample.get("data").is_some() { &object["grant_id"] } else { &sample["only_grant_ids"] };
+        assert!(grant == SUPPORT_GRANT || name == "storm-summary", "{name}: {grant}");
+        let deduplication = match sample["id"].as_str() {
+            Some(id) => hex::encode(Sha256::digest(format!("ticket-triage:{id}"))),
+            None => hex::encode(Sha256::digest(body(record))),
+        };
+        assert_eq!(record.attributes["MessageDeduplicationId"], deduplication, "{name}");
+    }
+}
+
+/// A mail of a sample, with what the demo's support mailbox holds of it beside.
+fn support_mail(name: &str) -> Message {
+    let object = notification(&support_records()[name][0])["data"]["object"].clone();
+    let held = support_mailbox().messages.into_iter().find(|held| held["id"] == object["id"]);
+    let held = held.unwrap_or_else(|| panic!("the demo's support mailbox holds {name}"));
+    for (field, value) in object.as_object().expect("an object") {
+        assert_eq!(held[field], *value, "{name}: {field}");
+    }
+    serde_json::from_value(held).expect("a mail")
+}
+
+fn support_mailbox() -> Grant {
+    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
+    grants.into_iter().find(|grant| grant.id == SUPPORT_GRANT).expect("the demo has the support mailbox")
+}
+
+#[test]
+fn the_support_samples_are_what_their_names_say() {
+    let rules = Rules::standard().expect("the rules");
+    let domains = CompanyDomains::parse([COMPANY]).expect("a domain");
+    let company = Company { domains: &domains, loop_id: &LoopId::of_stack("sample") };
+    for (name, class, category) in SUPPORT_MAILS {
+        let mail = support_mail(name);
+        let people = People::on(&mail);
+        let verdict = class_of(&mail, &people, HeadersAtHand::All, company);
+        assert_eq!(verdict.class, class, "{name}: {}", verdict.evidence);
+        let subject = bare_subject(mail.subject.as_deref().unwrap_or_default());
+        let said = new_text(mail.body.as_deref().expect("a body"), subject.forwards);
+        let judged = rules.judge(&Look { subject: subject.text, text: &said.text, ..Look::default() });
+        assert!(category.is_none_or(|category| judged.category == category), "{name}: {judged:?}");
+        let quotes = said.left_out.contains(&LeftOut::QuotedHistory);
+        assert_eq!(quotes, ["bug", "reply-in-thread", "same-mail-again"].contains(&name), "{name}");
+    }
+    let body = |name: &str| support_mail(name).body.expect("a body");
+    assert!(body("bug").contains("invoice") && body("bug").contains("<blockquote"));
+
+    let header = |name: &str, header: &str| support_mail(name).header(header).map(str::to_owned);
+    let thread = |name: &str| support_mail(name).thread_id;
+    for (answer, answered) in [
+        ("reply-in-thread", "incident"),
+        ("stranger-quotes-a-ticket", "bill"),
+        ("sent-by-the-team", "wish"),
+        ("out-of-office", "leaving-customer"),
+        ("bounce", "sent-by-the-team"),
+    ] {
+        assert_eq!(header(answer, "In-Reply-To"), header(answered, "Message-ID"), "{answer}");
+        assert_eq!(thread(answer), thread(answered), "{answer}");
+    }
+    let sample = |name: &str| notification(&support_records()[name][0]);
+    let object = |name: &str| sample(name)["data"]["object"].clone();
+    let domain = |name: &str| {
+        let from = object(name)["from"][0]["email"].clone();
+        from.as_str().and_then(|address| address.rsplit('@').next()).expect("an address").to_owned()
+    };
+    assert_eq!(domain("reply-in-thread"), domain("incident"));
+    assert_ne!(domain("stranger-quotes-a-ticket"), domain("bill"));
+    assert_eq!(object("truncated").get("body"), None);
+    assert_eq!(object("same-mail-again"), object("bug"));
+    assert_ne!(sample("same-mail-again")["id"], sample("bug")["id"]);
+    let of_the_team = support_mail("sent-by-the-team");
+    assert_eq!(of_the_team.folders, Some(vec!["SENT".to_owned()]));
+    let bounced = object("mail-not-delivered")["origin"]["mime_id"].as_str().map(|id| format!("<{id}>"));
+    assert_eq!(bounced.as_deref(), of_the_team.header("Message-ID"));
+    let names = SUPPORT_MAILS.map(|(name, ..)| name).into_iter().chain(["sent-by-the-team"]);
+    let notified: Vec<Value> = names.map(|name| object(name)["id"].clone()).collect();
+    let missed = support_mailbox().messages.into_iter().filter(|held| !notified.contains(&held["id"])).count();
+    assert_eq!(missed, 1, "the mail that Nylas never notified of, for the job to find");
+}
+
+#[test]
+fn the_rule_that_the_readme_shows_can_be_used_and_takes_the_monitors_sample() {
+    let readme = fs::read_to_string(events("../README.md")).expect("it can be read");
+    let shown = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a rule");
+    let rules = Rules::read(shown).unwrap_or_else(|problems| panic!("{problems}"));
+    let mail = support_mail("monitoring-notification");
+    let from = People::on(&mail).from.expect("a sender").to_string();
+    let subject = mail.subject.expect("a subject");
+    let judged = rules.judge(&Look { subject: &subject, from: &from, ..Look::default() });
+    assert_eq!((judged.category, judged.opens_for), (Category::Incidents, vec![MailClass::Notification]));
+}
+
+#[test]
+fn every_sample_stands_in_the_tables_of_the_readme() {
+    let readme = fs::read_to_string(events("README.md")).expect("it can be read");
+    for entry in fs::read_dir(events("")).expect("the folder can be listed") {
+        let path = entry.expect("an entry").path();
+        let folder = path.file_name().and_then(|name| name.to_str()).expect("names are plain").to_owned();
+        if !path.is_dir() || folder == "demo" {
+            continue;
+        }
+        let section = readme.split(&format!("\n## `{folder}/`\n")).nth(1);
+        let section = section.and_then(|rest| rest.split("\n## ").next());
+        let section = section.unwrap_or_else(|| panic!("no section of {folder}"));
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let listed: BTreeSet<&str> = rows.flat_map(|names| names.trim_end_matches('`').split("`, `")).collect();
+        let there = samples(&folder);
+        assert_eq!(there.keys().map(String::as_str).collect::<BTreeSet<_>>(), listed, "{folder}");
+    }
+}
+
 #[test]
 fn every_person_of_the_samples_lives_in_an_example_domain() {
     let records = email_records();
     let mut seen = 0;
-    let calendars = calendar_records();
-    let all = records.iter().chain(&calendars);
+    let (calendars, support) = (calendar_records(), support_records());
+    let all = records.iter().chain(&calendars).chain(&support);
     for (name, record) in all.flat_map(|(name, records)| records.iter().map(move |record| (name, record))) {
         let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
             continue;

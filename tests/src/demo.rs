@@ -34,11 +34,12 @@ impl Worker {
 }
 
 /// The functions that work on what is sent to their queues.
-pub const WORKERS: [Worker; 4] = [
+pub const WORKERS: [Worker; 5] = [
     Worker::of("email-activity", "EmailActivity", "EmailActivity"),
     Worker::of("calendar-sync", "CalendarSync", "CalendarSync"),
     Worker::of(NOTETAKERS, "NotetakerMedia", "NotetakerMedia"),
     Worker::of(ONBOARDING, "Onboarding", "OnboardingTransitions"),
+    Worker::of(SUPPORT, SUPPORT_QUEUE, "TicketTriage"),
 ];
 
 /// The folder of samples of the onboarding, which the demo shows by customers of its own.
@@ -46,6 +47,13 @@ const ONBOARDING: &str = "onboarding-transitions";
 
 /// The folder of samples of notetakers. A meeting is over before their files are there.
 const NOTETAKERS: &str = "notetaker-media";
+
+/// The folder of samples of support mail. They are sent in the order in which they came: an answer comes after what it
+/// answers.
+const SUPPORT: &str = "ticket-triage";
+
+/// The beginning of its queue's output.
+const SUPPORT_QUEUE: &str = "TicketTriage";
 
 /// How long the stack may take to decide everything.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -69,12 +77,20 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
 
     let (of_notetakers, samples): (Vec<Sample>, Vec<Sample>) =
         shuffled_with_duplicates()?.into_iter().partition(is_of_a_notetaker);
+    let of_support = support_mail()?;
     say(&format!(
         "replaying {} requests from events/: duplicates, disorder and noise among them",
-        samples.len() + of_notetakers.len()
+        samples.len() + of_notetakers.len() + of_support.len()
     ));
     let mut sent = send_all(world, samples).await?;
     wait_until_decided(world, &sent, "mails and events", &mut say).await?;
+    say(
+        "support mail comes in: among it an incident, a bug that quotes an invoice, and a stranger who quotes a ticket",
+    );
+    let of_support = send_all(world, of_support).await?;
+    wait_until_decided(world, &of_support, "support mails", &mut say).await?;
+    world.view.emptied(world.stack.queue_url(SUPPORT_QUEUE)?, PATIENCE).await?;
+    sent.extend(of_support);
     say("the meetings are over: notetakers tell of their files, some by links that have expired");
     let of_notetakers =
         send_all(world, of_notetakers.into_iter().map(|sample| with_links(world, sample)).collect()).await?;
@@ -89,17 +105,104 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     );
     onboard(world).await?;
 
-    let decisions = world.view.decisions().await?;
+    let mut decisions = world.view.decisions().await?;
+    let support = support_decisions(world).await?;
+    decisions.extend(support.iter().map(|record| (record.notification_id.clone(), record.clone())));
     say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions)));
     say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
     say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
     say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
+    say(&format!("\nThe tickets that support mail became\n{}", tickets_table(world, &support)));
     say(&format!("\nHow far the customers have come\n{}", customers_table(world).await?));
     say(&format!("\nThe mails that customers got\n{}", mails_table(world)));
     let told = world.alerts.texts();
+    let told: Vec<String> = told.iter().map(|text| text.replace('\n', " / ")).collect();
     say(&format!("\nWhat people were told at once\n {}", told.join("\n ")));
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
     Ok(())
+}
+
+/// The samples of support mail, in the order in which Nylas told of them.
+fn support_mail() -> Result<Vec<Sample>, WorldError> {
+    let samples = read_folder(&project_root().join("events").join(SUPPORT))?;
+    let mut mails: Vec<Sample> = samples.into_iter().filter(|sample| !sample.is_job()).collect();
+    mails.sort_by_key(Sample::told_at);
+    Ok(mails)
+}
+
+/// What ticket-triage decided. Of a mail that came back another function has a decision under the same id.
+async fn support_decisions(world: &World) -> Result<Vec<DecisionRecord>, WorldError> {
+    let mut decisions = Vec::new();
+    for sample in support_mail()? {
+        let id = sample.notification_id().unwrap_or_default();
+        decisions.extend(world.view.record(SUPPORT, &id).await?);
+    }
+    let found = world.view.decisions().await?.into_values();
+    decisions
+        .extend(found.filter(|record| record.function == SUPPORT && record.notification_id.starts_with("reconcile:")));
+    Ok(decisions)
+}
+
+fn tickets_table(world: &World, decisions: &[DecisionRecord]) -> Table {
+    let mut table = table(&["ticket", "subject", "from", "desk", "priority", "because of", "more mails of it"]);
+    for ticket in world.tickets.tickets() {
+        let opened_by = |record: &&DecisionRecord| {
+            record.became.as_ref() == Some(&ticket.id) && record.reason.contains("new ticket")
+        };
+        let comments = ticket.comments.iter().map(|comment| comment.from.email.as_str());
+        table.add_row([
+            ticket.id.clone(),
+            ticket.subject.clone().unwrap_or_default(),
+            domain_of(&ticket.from.email),
+            ticket.desk.clone(),
+            ticket.priority.clone(),
+            decisions.iter().find(opened_by).map(because).unwrap_or_default(),
+            comments.collect::<Vec<_>>().join("\n"),
+        ]);
+    }
+    table
+}
+
+fn domain_of(address: &str) -> String {
+    address.rsplit('@').next().unwrap_or_default().to_owned()
+}
+
+/// The most phrases that are shown of a ticket.
+const SHOWN_OF_PHRASES: usize = 4;
+
+/// What rules and standing of the sender gave a ticket its desk and its priority for.
+fn because(record: &DecisionRecord) -> String {
+    let mut phrases = phrases(record);
+    if phrases.len() > SHOWN_OF_PHRASES {
+        phrases.truncate(SHOWN_OF_PHRASES);
+        phrases.push("…");
+    }
+    let matched = if phrases.is_empty() { "no rule".to_owned() } else { phrases.join(", ") };
+    let mut because = vec![matched];
+    let is_set = |name: &str| record.facts.get(name).is_some_and(|fact| *fact == true);
+    for (name, words) in [("priority_domain", "priority domain"), ("open_deal", "open deal")] {
+        if is_set(name) {
+            because.push(words.to_owned());
+        }
+    }
+    let flags = record.facts.get("flags").and_then(Value::as_array).into_iter().flatten();
+    because.extend(flags.filter_map(Value::as_str).map(str::to_owned));
+    if record.facts.get("alert").is_some_and(Value::is_string) {
+        because.push("people were told".to_owned());
+    }
+    because.join("; ")
+}
+
+/// The phrases that were found in a mail, as the rules have them.
+fn phrases(record: &DecisionRecord) -> Vec<&str> {
+    let mut phrases: Vec<&str> = Vec::new();
+    for found in record.facts.get("found").and_then(Value::as_array).into_iter().flatten() {
+        let phrase = found["phrase"].as_str().unwrap_or_default();
+        if !phrases.contains(&phrase) {
+            phrases.push(phrase);
+        }
+    }
+    phrases
 }
 
 /// The customers of the demo beside the one of a sample: an address and a name.
@@ -281,7 +384,7 @@ pub async fn send(
 fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
     let events = project_root().join("events");
     let mut samples = Vec::new();
-    for worker in WORKERS.into_iter().filter(|worker| worker.folder != ONBOARDING) {
+    for worker in WORKERS.into_iter().filter(|worker| ![ONBOARDING, SUPPORT].contains(&worker.folder)) {
         samples.extend(read_folder(&events.join(worker.folder))?.into_iter().filter(|sample| !sample.is_job()));
     }
     samples.extend(read_folder(&events.join("webhook-ingress"))?);
@@ -300,7 +403,9 @@ fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
 /// True for what a function of this release works on.
 fn is_worked_on(sent: &Sent) -> bool {
     let kind = sent.sample.kind().unwrap_or_default();
-    ["message.created", "event.", "grant.", "notetaker."].iter().any(|worked_on| kind.starts_with(worked_on))
+    ["message.created", "message.bounce_detected", "event.", "grant.", "notetaker."]
+        .iter()
+        .any(|worked_on| kind.starts_with(worked_on))
 }
 
 fn id_of(sent: &Sent) -> Option<String> {
@@ -367,10 +472,18 @@ pub fn why(record: &DecisionRecord) -> String {
         "links",
         "contact_ids",
         "deal_id",
+        "category",
+        "priority",
+        "desk",
+        "ticket",
     ] {
         if let Some(fact) = fact(name) {
             why = format!("{why}; {name} {}", fact.replace('"', ""));
         }
+    }
+    let phrases = phrases(record);
+    if !phrases.is_empty() {
+        why = format!("{why}; matched {}", phrases.join(", "));
     }
     if record.failures > 0 {
         why = format!("{why}; after {} failed try ({})", record.failures, record.class.as_deref().unwrap_or("?"));
@@ -507,6 +620,8 @@ async fn queues_table(world: &World) -> Result<Table, WorldError> {
         ("NotetakerMediaDeadLetter", "nothing was given up"),
         ("Onboarding", "all news of customers is decided"),
         ("OnboardingDeadLetter", "nothing was given up"),
+        ("TicketTriage", "all support mail is decided"),
+        ("TicketTriageDeadLetter", "nothing was given up"),
         ("Unroutable", "signed bodies that are no notification, each to be looked at by a person"),
     ] {
         let depth = world.view.depth(world.stack.queue_url(queue)?).await?;

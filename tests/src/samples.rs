@@ -170,6 +170,12 @@ impl Sample {
         serde_json::from_str::<Value>(&self.text()).ok()?["id"].as_str().map(str::to_owned)
     }
 
+    /// When Nylas told of it, in Unix seconds, if the sample is a notification.
+    #[must_use]
+    pub fn told_at(&self) -> Option<i64> {
+        serde_json::from_str::<Value>(&self.text()).ok()?["time"].as_i64()
+    }
+
     /// The type of the notification or event, if the sample is one.
     #[must_use]
     pub fn kind(&self) -> Option<String> {
