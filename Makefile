@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log simulate labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,12 @@ never-log: ## Check a list of those whose mail is never logged and put it in pla
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) never-log "$(LIST)" $(if $(STACK),--aws "$(STACK)")
 
+triage-rules: ## Check a file of triage rules and show what it would change of the support mail that came; with LIVE=1 put it in place: RULES=<file> [DAYS=7] [GRANT=<grant>,…] [LIVE=1] [STACK=<stack in AWS>]
+	@if [ -z "$${RULES:-}" ]; then echo "name a file of rules: make triage-rules RULES=my-rules.toml [DAYS=7] [LIVE=1] [STACK=<stack in AWS>]; to begin one, copy the built-in rules, shared/src/triage/rules.toml" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) triage-rules "$$RULES" $(if $(DAYS),--days "$(DAYS)") $(if $(GRANT),--grants "$(GRANT)") \
+	  $(if $(filter-out 0 no,$(LIVE)),--live) $(if $(STACK),--aws "$(STACK)")
+
 # The mails and scheduler.toml are read as they stand, so an edit shows at once; the rules are built when their sources are newer.
 SIMULATED := Cargo.toml Cargo.lock functions/onboarding-transitions shared tests/Cargo.toml tests/src
 simulate: ## Play a customer's story through the onboarding, without AWS: [STORY=<story>|all] [FOLLOW_UP=48h] [NUDGE=72h] [ESCALATE=72h] [SENDING_HOURS=] [MAILS=1]
@@ -127,6 +133,11 @@ benchmark: build ## Measure ingress beside a do-nothing and a forward-only funct
 benchmark-batch: ## Measure a batch of ten mails, and of ten events, beside a single one and beside the usual loop
 	@cargo build $(CARGO_SET) --bin batch
 	@target/debug/batch | grep --invert-match '"_aws":'
+
+# With the profile of the deployed functions, and without what the other benchmarks link.
+.PHONY: benchmark-triage
+benchmark-triage: ## Measure the support-mail rules on hostile texts and on mails, beside the usual search for each keyword
+	@cargo run --locked --release --package crm-autopilot-benchmark --no-default-features --features triage --bin triage
 
 clean: down ## Remove what the commands above made
 	@rm -rf .aws-sam .local .tools target
