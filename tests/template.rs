@@ -328,7 +328,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, write] = about_tables.as_slice() else { panic!("two statements are about tables") };
+    let [read, write, decided] = about_tables.as_slice() else { panic!("three statements are about tables") };
+    // What was decided about a mail, to be compared with what other rules would say.
+    assert_eq!(decided["Action"], "dynamodb:Query");
+    assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
     // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
     let key = shared::engine::progress::run_key("calendar-sync", "r");
     assert!(key.as_str().starts_with("run#"));
@@ -346,6 +349,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
     let expected = [
         "dynamodb:GetItem",
         "dynamodb:PutItem",
+        "dynamodb:Query",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "s3:GetObject",
