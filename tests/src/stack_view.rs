@@ -63,6 +63,25 @@ pub struct DecisionRecord {
     pub class: Option<String>,
 }
 
+/// How many messages a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueDepths {
+    /// Those that can be received now.
+    pub visible: u64,
+    /// Those that somebody has received and neither deleted nor given back.
+    pub in_flight: u64,
+    /// Those that were sent with a delay.
+    pub delayed: u64,
+}
+
+impl QueueDepths {
+    /// All of them.
+    #[must_use]
+    pub fn all(self) -> u64 {
+        self.visible + self.in_flight + self.delayed
+    }
+}
+
 /// A message as it lies in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingMessage {
@@ -180,6 +199,11 @@ impl StackView {
 
     /// How many messages a queue holds: visible, in flight and delayed.
     pub async fn depth(&self, queue: &str) -> Result<u64, ViewError> {
+        Ok(self.depths(queue).await?.all())
+    }
+
+    /// How many messages a queue holds of each kind.
+    pub async fn depths(&self, queue: &str) -> Result<QueueDepths, ViewError> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -194,7 +218,9 @@ impl StackView {
             .await
             .map_err(failed("asking for a queue's depth"))?;
         let attributes = output.attributes.unwrap_or_default();
-        Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
+        let [visible, in_flight, delayed] =
+            names.map(|name| attributes.get(&name).and_then(|number| number.parse().ok()).unwrap_or_default());
+        Ok(QueueDepths { visible, in_flight, delayed })
     }
 
     /// Waits until a queue is empty.

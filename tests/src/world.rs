@@ -1,5 +1,5 @@
 //! A whole world to run the stack in: the local engine, the deployed stack, and stand-ins for Nylas, the
-//! CRM and the webhook for alerts.
+//! CRM, the ticket system and the webhook for alerts.
 
 use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack, project_root};
 use crate::samples::SampleError;
@@ -8,6 +8,7 @@ use crate::stand_ins::alert_webhook::AlertWebhook;
 use crate::stand_ins::nylas::{Grant, Nylas};
 use crate::stand_ins::nylas_webhook::NylasWebhook;
 use crate::stand_ins::rest_crm::RestCrm;
+use crate::stand_ins::rest_tickets::RestTickets;
 use crate::stand_ins::{StandInError, nylas, rest_crm};
 use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::domain::own_mail::LoopId;
@@ -24,8 +25,20 @@ pub const COMPANY_DOMAIN: &str = "northwind.example";
 /// Stands in the demo's mailboxes for the mark of the stack's own mail and events.
 const LOOP_ID_PLACEHOLDER: &str = "{{loop-id}}";
 
-/// The grant of the support mailbox.
+/// The grant of the support mailbox, which the demo's mailboxes hold.
 pub const SUPPORT_GRANT: &str = "support-grant-0001";
+
+/// The address of that mailbox.
+pub const SUPPORT_EMAIL: &str = "support@northwind.example";
+
+/// The grant of a second support mailbox, which may get a copy of the same mail.
+pub const SECOND_SUPPORT_GRANT: &str = "support-grant-0002";
+
+/// The address of that mailbox.
+pub const SECOND_SUPPORT_EMAIL: &str = "helpdesk@northwind.example";
+
+/// The domain of a customer whose tickets come first.
+pub const PRIORITY_DOMAIN: &str = "globex.example";
 
 /// The grant of the account that customers are written from.
 pub const ONBOARDING_GRANT: &str = "onboarding-grant-0001";
@@ -61,6 +74,8 @@ pub struct World {
     pub stack: Stack,
     /// The CRM.
     pub crm: RestCrm,
+    /// The ticket system.
+    pub tickets: RestTickets,
     /// Nylas's API.
     pub nylas: Nylas,
     /// Where people are told.
@@ -80,14 +95,23 @@ impl World {
     ) -> Result<Self, WorldError> {
         let samples = project_root().join("events/demo");
         let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
-        let onboarding = Grant::google(ONBOARDING_GRANT, ONBOARDING_EMAIL);
-        let nylas = Nylas::builder().grants_file(&samples.join("mailboxes.json"))?.grant(onboarding).start()?;
+        let tickets = RestTickets::start()?;
+        let nylas = Nylas::builder()
+            .grants_file(&samples.join("mailboxes.json"))?
+            .grant(Grant::google(ONBOARDING_GRANT, ONBOARDING_EMAIL))
+            .grant(Grant::microsoft(SECOND_SUPPORT_GRANT, SECOND_SUPPORT_EMAIL))
+            .start()?;
         let alerts = AlertWebhook::start()?;
-        say(&format!("the CRM stands in at {}, Nylas at {}", crm.base_url(), nylas.base_url()));
+        say(&format!(
+            "the CRM stands in at {}, the ticket system at {}, Nylas at {}",
+            crm.base_url(),
+            tickets.base_url(),
+            nylas.base_url()
+        ));
         let engine = LocalEngine::start(options).await?;
         say(&format!("the local engine answers at {}", engine.endpoint()));
         say("deploying template.yaml with `sam deploy`, IAM enforced");
-        let mut parameters = parameters(&crm, &nylas);
+        let mut parameters = parameters(&crm, &tickets, &nylas);
         parameters.push(("AlertWebhookUrl", alerts.url()));
         parameters.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
         parameters.extend_from_slice(more);
@@ -104,7 +128,7 @@ impl World {
         let never_log = std::fs::read(samples.join("never-log.txt"))
             .map_err(|source| SampleError::File { path: samples.join("never-log.txt"), source })?;
         view.put_archived(NEVER_LOG_KEY, never_log).await?;
-        Ok(Self { engine, stack, crm, nylas, alerts, view })
+        Ok(Self { engine, stack, crm, tickets, nylas, alerts, view })
     }
 
     /// Nylas's sending half, pointed at the stack.
@@ -126,7 +150,7 @@ pub fn loop_id(stack: &Stack) -> Result<LoopId, WorldError> {
 
 /// The parameters of the stack in this world.
 #[must_use]
-pub fn parameters(crm: &RestCrm, nylas: &Nylas) -> Vec<(&'static str, String)> {
+pub fn parameters(crm: &RestCrm, tickets: &RestTickets, nylas: &Nylas) -> Vec<(&'static str, String)> {
     vec![
         ("NylasApiUri", nylas.base_url()),
         ("NylasApiKey", nylas::DEFAULT_API_KEY.to_owned()),
@@ -136,7 +160,11 @@ pub fn parameters(crm: &RestCrm, nylas: &Nylas) -> Vec<(&'static str, String)> {
         ("CrmApiKey", rest_crm::DEFAULT_API_KEY.to_owned()),
         ("CrmRequestsPerSecond", "1000".to_owned()),
         ("CompanyDomains", COMPANY_DOMAIN.to_owned()),
-        ("SupportGrantIds", SUPPORT_GRANT.to_owned()),
+        ("SupportGrantIds", format!("{SUPPORT_GRANT},{SECOND_SUPPORT_GRANT}")),
+        ("SupportAddress", SUPPORT_EMAIL.to_owned()),
+        ("TicketBaseUrl", tickets.base_url()),
+        ("TicketApiKey", tickets.api_key().to_owned()),
+        ("PriorityDomains", PRIORITY_DOMAIN.to_owned()),
         ("RetryFirstDelay", "1s".to_owned()),
         ("MediaRetentionDays", "30".to_owned()),
         ("OnboardingGrantId", ONBOARDING_GRANT.to_owned()),
