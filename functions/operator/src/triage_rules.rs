@@ -166,7 +166,7 @@ impl<N: ReadMail, D: ReadDecisions, R: LiveRules> Trial<'_, N, D, R> {
         let Some(text) = self.live.text().await? else {
             return Ok((Rules::standard()?, ComparedWith { rules: "built-in rules", problem: None }));
         };
-        match Rules::read(&text) {
+        match Rules::load(&text) {
             Ok(rules) => Ok((rules, ComparedWith { rules: "rules that are live", problem: None })),
             Err(BadRules(problems)) => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();

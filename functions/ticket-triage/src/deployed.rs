@@ -110,7 +110,10 @@ impl CurrentRules for RulesFile {
                 tracing::warn!(key = RULES_KEY, error = error.0.as_str(), "the rules known so far are used");
                 return Ok(known.clone());
             }
-            (Err(error), None) => return Err(error),
+            (Err(error), None) => {
+                tracing::error!(key = RULES_KEY, error = error.0.as_str(), "the rules that are built in are used");
+                return Ok(self.built_in("built in, for the rules file cannot be read"));
+            }
         };
         let Some(text) = text else {
             *held = None;

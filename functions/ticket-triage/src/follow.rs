@@ -64,7 +64,11 @@ impl<P: Ports> Triage<'_, P> {
     ) -> Result<HandledMail, Failure> {
         if handled.plan.incident && handled.told.is_none() {
             handled.told = Some(self.tell_of_the_incident(&handled, mail, said, identity, work).await?);
-            revision = self.store().put_mail(identity, &handled, revision).await?;
+            let Some(written) = self.store().put_mail(identity, &handled, revision).await? else {
+                // Another message of the same mail goes on from there.
+                return Ok(handled);
+            };
+            revision = Some(written);
         }
         if let (Some(template), Way::Open { .. }) = (&self.settings.acknowledgement, &handled.plan.way)
             && handled.acknowledgement.is_none()
@@ -74,7 +78,10 @@ impl<P: Ports> Triage<'_, P> {
                 Ok(answer) => {
                     // Said before it is done: a process that dies over it leaves one mail too few, not one too many.
                     handled.acknowledgement = Some("asked for, and not known to be sent".to_owned());
-                    revision = self.store().put_mail(identity, &handled, revision).await?;
+                    let Some(written) = self.store().put_mail(identity, &handled, revision).await? else {
+                        return Ok(handled);
+                    };
+                    revision = Some(written);
                     self.acknowledge(&answer, mail, identity, work).await
                 }
             };
@@ -105,7 +112,10 @@ impl<P: Ports> Triage<'_, P> {
         match self.store().change_note(&storm_key(desk), taking).await? {
             Telling::Now => {
                 let text = incident_text(mail, said, &handled.plan.phrases, &ticket);
-                tell(place.as_ref(), &text, work, now).await
+                // In our own words: those of the other side may be the mail's.
+                let told = tell(place.as_ref(), &text, work, now).await?;
+                let is_off = |told: &String| !told.starts_with("log alone") || told.contains(": off (");
+                Ok(Some(told).filter(is_off).unwrap_or_else(|| "log alone: it could not be delivered".to_owned()))
             }
             Telling::BySummary(due) => {
                 self.arm_summary(desk, due, now).await?;
@@ -136,14 +146,23 @@ impl<P: Ports> Triage<'_, P> {
         })?;
         let key = storm_key(&job.desk);
         let incidents: Option<Incidents> = self.store().note(&key).await?;
-        let Some(summary) = incidents.and_then(|incidents| incidents.summary(job.due)) else {
+        let incidents = incidents.unwrap_or_default();
+        let Some(summary) = incidents.summary(job.due) else {
+            if let Some(next) = incidents.summary_at {
+                // A try that told this one may have broken off before it set the timer of the next.
+                self.arm_summary(&job.desk, next, self.ports.clock.now()).await?;
+            }
             return Ok(Decision::skipped("storm of incidents: summed up before"));
         };
         let rules = self.ports.rules.current().await?.rules;
         let place = self.place_of(rules.alerts_of(&job.desk));
         let text = summary_text(&job.desk, &summary);
         let told = tell(place.as_ref(), &text, work, self.ports.clock.now()).await?;
-        self.store().change_note(&key, |incidents: &mut Incidents| incidents.told(job.due)).await?;
+        let (due, window) = (job.due, self.settings.storm_window);
+        let ending = |incidents: &mut Incidents| incidents.told(due, &summary, window);
+        if let Some(next) = self.store().change_note(&key, ending).await? {
+            self.arm_summary(&job.desk, next, self.ports.clock.now()).await?;
+        }
         Ok(Decision::done("storm of incidents: one summary")
             .with("desk", job.desk)
             .with("incidents", summary.all)
@@ -211,10 +230,14 @@ impl<P: Ports> Triage<'_, P> {
             sha256_hex(&[b"acknowledgement:", self.settings.loop_id.as_str().as_bytes(), b"/", identity.as_bytes()]);
         match self.ports.nylas.send_mail(&mail.grant, answer, &key, work.deadline).await {
             Ok(_) => Ok("sent".to_owned()),
+            // Nothing was sent, and nothing will be before somebody sees to the account.
+            Err(SendError::NotTried(error)) if error.is_out_of_reach() => {
+                Ok("withheld: the mailbox cannot be written from".to_owned())
+            }
             // Nothing was sent, so another try sends one.
             Err(error @ (SendError::Throttled { .. } | SendError::NotTried(_))) => Err(error.into()),
             // It may have been sent, and one too few is better than one too many.
-            Err(error) => Ok(format!("not sent, or not known to be: {error}")),
+            Err(error) => Ok(format!("not sent, or not known to be: {}", Failure::from(error).class())),
         }
     }
 }
@@ -243,7 +266,7 @@ fn incident_text(mail: &Mail, said: &Said, phrases: &[String], ticket: &str) -> 
 }
 
 fn summary_text(desk: &str, summary: &Summary) -> String {
-    let Summary { all, held, tickets } = summary;
+    let Summary { all, held, tickets, .. } = summary;
     let places: Vec<String> = tickets.iter().map(|ticket| place_text(ticket)).collect();
     let more = match held.saturating_sub(tickets.len() as u64) {
         0 => String::new(),

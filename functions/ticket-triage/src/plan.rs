@@ -33,6 +33,9 @@ pub struct Plan {
     pub desk: String,
     /// True if people are told at once.
     pub incident: bool,
+    /// True if they would be told of a ticket of its own.
+    #[serde(default)]
+    pub alert: bool,
     /// What the rules went by, for the decision and for those who are told.
     pub facts: Value,
     /// The phrases that were found, as the rules file has them.
@@ -114,6 +117,7 @@ pub fn plan(rules: &Rules, judged: &Judgement, standing: &Standing, continues: &
         priority,
         desk: judged.desk.clone(),
         incident: judged.alert && !told_before,
+        alert: judged.alert,
         facts,
         phrases,
     }
@@ -151,9 +155,9 @@ pub fn whole_text(message: &Message) -> String {
     with_attachments(plain_text(body.or(message.snippet.as_deref()).unwrap_or_default()), message)
 }
 
-/// The text of a comment: what the mail newly says, and what is attached to it.
+/// The text of a comment: the mail without the mails that it quotes, and what is attached to it.
 pub fn comment_text(message: &Message, said: &Said) -> String {
-    with_attachments(said.text().to_owned(), message)
+    with_attachments(said.without_history().to_owned(), message)
 }
 
 fn with_attachments(mut text: String, message: &Message) -> String {

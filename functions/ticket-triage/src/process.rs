@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 use shared::crm::FindContacts as _;
 use shared::domain::address::EmailAddress;
@@ -14,7 +15,8 @@ use shared::domain::notification::{Envelope, GrantId};
 use shared::engine::{Input, Processor, Work};
 use shared::mail::reading::{CarriedMail, MailReader, carried_mail};
 use shared::mail::{
-    Company, HeadersAtHand, People, class_of, identity, identity_of_message_id, writer_behind_the_group,
+    Company, HeadersAtHand, People, class_of, identity, identity_of_copy, identity_of_message_id,
+    writer_behind_the_group,
 };
 use shared::nylas::message::Message;
 use shared::tickets::{Commented, Correspondent, NewComment, NewTicket, OpenTickets as _};
@@ -26,7 +28,7 @@ use crate::plan::{
 };
 use crate::ports::{CurrentRules as _, Ports, Provision, Settings};
 use crate::screen::{skipped_for_its_folder, skipped_for_its_nature, skipped_for_want_of_a_rule};
-use crate::store::{HandledMail, Standing, Store};
+use crate::store::{HandledMail, Standing, Store, written_at};
 use crate::storm::STORM;
 use crate::ticket::{Continues, continues};
 
@@ -41,6 +43,8 @@ pub struct Triage<'a, P: Ports> {
     pub(crate) ports: Provision<'a, P>,
     pub(crate) settings: Settings,
     pub(crate) reader: MailReader<'a, P::Nylas>,
+    /// The addresses of all support mailboxes, and when they were read.
+    pub(crate) support_addresses: Mutex<Option<(Timestamp, Vec<EmailAddress>)>>,
 }
 
 /// A mail as far as it has to be known, and who is on it.
@@ -70,7 +74,7 @@ impl<'a, P: Ports> Triage<'a, P> {
     #[must_use]
     pub fn with(ports: Provision<'a, P>, settings: Settings) -> Self {
         let reader = MailReader::new(ports.nylas, ports.clock.clone());
-        Self { ports, settings, reader }
+        Self { ports, settings, reader, support_addresses: Mutex::default() }
     }
 
     pub(crate) fn store(&self) -> Store<'_, P::Links> {
@@ -87,10 +91,14 @@ impl<'a, P: Ports> Triage<'a, P> {
             Looked::Decided(decision) => return Ok(decision),
         };
         let store = self.store();
-        let identity = identity(&mail.message);
         let said = Said::by(&mail.message, &sender);
+        let mut identity = identity(&mail.message);
         loop {
             let (handled, revision) = match store.standing(&identity, &mail.message).await? {
+                Standing::Done(handled, _) if handled.is_another_mail(&mail.message) => {
+                    identity = identity_of_copy(&mail.message);
+                    continue;
+                }
                 Standing::Done(handled, revision) if handled.notification_id == envelope.id.as_str() => {
                     // This very notification was interrupted before its decision was recorded.
                     let handled = self.follow(*handled, &mail, &said, &identity, Some(revision), work).await?;
@@ -102,9 +110,9 @@ impl<'a, P: Ports> Triage<'a, P> {
                     return Err(Failure::Untried { class: "ticket.copy_at_work", what, retry_after: ANOTHER_COPY });
                 }
                 Standing::Ours(handled, revision) => (*handled, revision),
-                Standing::New(over) => match self.planned(&mail, &sender, &said, envelope, work).await? {
+                Standing::New => match self.planned(&mail, &sender, &said, envelope, work).await? {
                     Err(decision) => return Ok(decision),
-                    Ok(handled) => match store.put_mail(&identity, &handled, over).await? {
+                    Ok(handled) => match store.put_mail(&identity, &handled, None).await? {
                         Some(revision) => (handled, revision),
                         None => continue,
                     },
@@ -150,7 +158,8 @@ impl<'a, P: Ports> Triage<'a, P> {
         if let Some(decision) = skipped_for_its_folder(roles) {
             return Ok(Looked::Decided(decision));
         }
-        let own = self.settings.own_addresses.and(self.reader.own_address(&grant, work.deadline).await?);
+        let own_address = self.reader.own_address(&grant, work.deadline).await?;
+        let own = self.settings.own_addresses.and(own_address).and(self.support_addresses().await?);
         let CarriedMail { mut message, headers, .. } = mail;
         if let Some(sender) = shared::mail::sender_by_header(&message)
             && shared::mail::lacks_senders_address(&message, &People::on(&message))
@@ -205,15 +214,21 @@ impl<'a, P: Ports> Triage<'a, P> {
         let outside: Vec<&EmailAddress> = mail.conversation.iter().filter(|one| !company.contains(one)).collect();
         let is_theirs = |ticket: &&crate::ticket::Ticket| outside.iter().any(|one| ticket.is_open_to(one, company));
         let theirs = tickets.iter().filter(is_theirs).max_by_key(|ticket| ticket.touched_at);
-        let Some(ticket) = theirs.or(tickets.last()) else { return Ok(decision) };
-        let touched = |known: Option<crate::ticket::Ticket>| {
-            known.map(|known| known.touched(&mail.conversation, mail.received_at))
-        };
-        store.change_ticket(&ticket.id, touched).await?;
+        let newest = tickets.iter().max_by_key(|ticket| ticket.touched_at);
+        let Some(ticket) = theirs.or(newest) else { return Ok(decision) };
+        // What a machine has answered makes nobody part of a ticket.
+        if mail.verdict.class == MailClass::Human {
+            let touched = |known: Option<crate::ticket::Ticket>| {
+                known.map(|known| known.touched(&mail.conversation, mail.received_at))
+            };
+            store.change_ticket(&ticket.id, touched).await?;
+        }
         let handled = HandledMail {
             notification_id: envelope.id.as_str().to_owned(),
             message_id: mail.message.id.clone(),
             grant_id: mail.grant.as_str().to_owned(),
+            thread_id: mail.message.thread_id.clone(),
+            received_at: mail.received_at,
             planned_at: self.ports.clock.now(),
             plan: Plan {
                 way: Way::Sent,
@@ -221,9 +236,11 @@ impl<'a, P: Ports> Triage<'a, P> {
                 priority: ticket.priority,
                 desk: String::new(),
                 incident: false,
+                alert: false,
                 facts: Value::Null,
                 phrases: Vec::new(),
             },
+            written_at: written_at(&mail.message),
             ticket: Some(ticket.id.clone()),
             told: None,
             acknowledgement: None,
@@ -248,7 +265,10 @@ impl<'a, P: Ports> Triage<'a, P> {
             return Ok(Err(decision.with("category", judged.category.as_str())));
         }
         let candidates = self.store().tickets_of(&mail.message).await?;
-        let continues = continues(&candidates, sender, &self.settings.company_domains, mail.received_at);
+        let continues = match candidates.first() {
+            Some(theirs) if is_forged(&mail.message) => Continues::NothingOfTheirs(theirs.id.clone()),
+            _ => continues(&candidates, sender, &self.settings.company_domains, mail.received_at),
+        };
         let standing = SendersStanding {
             on_priority_domain: self.settings.priority_domains.contains(sender) || at_hand.rules.comes_first(sender),
             open_deal: self.open_deal(sender, judged.priority, &continues, work).await,
@@ -259,8 +279,11 @@ impl<'a, P: Ports> Triage<'a, P> {
             notification_id: envelope.id.as_str().to_owned(),
             message_id: mail.message.id.clone(),
             grant_id: mail.grant.as_str().to_owned(),
+            thread_id: mail.message.thread_id.clone(),
+            received_at: mail.received_at,
             planned_at: self.ports.clock.now(),
             plan,
+            written_at: written_at(&mail.message),
             ticket: None,
             told: None,
             acknowledgement: None,
@@ -307,13 +330,14 @@ impl<'a, P: Ports> Triage<'a, P> {
                 message_id: handled.message_id.clone(),
                 from: from.clone(),
                 body: comment_text(&mail.message, said),
-                received_at: mail.received_at,
+                received_at: handled.received_at,
             };
             match self.ports.tickets.comment(ticket, &comment, work.deadline).await? {
                 Commented::Added(_) => continued = Some((ticket.clone(), None)),
                 Commented::TicketGone => {
                     let previous = Some(ticket.clone());
                     handled.plan.way = Way::Open { flags: Vec::new(), previous };
+                    handled.plan.incident = handled.plan.alert;
                 }
             }
         }
@@ -345,7 +369,8 @@ impl<'a, P: Ports> Triage<'a, P> {
         let told: Value = serde_json::from_str(&work.body).unwrap_or_default();
         let object = &told["data"]["object"];
         let text = |value: &Value| value.as_str().map(|text| text.trim().trim_matches(['<', '>']).to_owned());
-        let message_id = [&object["origin"]["mime_id"], &object["mime_id"]].into_iter().find_map(text);
+        let message_id =
+            [&object["origin"]["mime_id"], &object["origin"]["mimeId"], &object["mime_id"]].into_iter().find_map(text);
         let ticket = match message_id.filter(|id| !id.is_empty()) {
             Some(id) => self.store().ticket_of_mail(&identity_of_message_id(&id)).await?,
             None => None,
@@ -356,6 +381,13 @@ impl<'a, P: Ports> Triage<'a, P> {
             None => decision,
         })
     }
+}
+
+/// True if the provider that received a mail says that its sender's domain forbids it (RFC 8601, RFC 7489). Only the
+/// first of these headers is the receiving provider's own.
+fn is_forged(message: &Message) -> bool {
+    let results = message.header("Authentication-Results").unwrap_or_default().to_ascii_lowercase();
+    results.split(';').any(|result| result.trim_start().starts_with("dmarc=fail"))
 }
 
 fn new_ticket(
@@ -369,7 +401,7 @@ fn new_ticket(
     NewTicket {
         message_id: handled.message_id.clone(),
         grant_id: handled.grant_id.clone(),
-        thread_id: mail.message.thread_id.clone(),
+        thread_id: handled.thread_id.clone(),
         subject: mail.message.subject.clone(),
         from,
         category: plan.category.to_string(),
@@ -377,7 +409,7 @@ fn new_ticket(
         desk: plan.desk.clone(),
         flags: flags.to_vec(),
         previous_ticket_id: previous.map(str::to_owned),
-        received_at: mail.received_at,
+        received_at: handled.received_at,
         body: whole_text(&mail.message),
     }
 }

@@ -1,7 +1,10 @@
 //! Reconciling: support mail that Nylas has not notified of is found by listing what is new since the watermark.
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
 
+use shared::domain::address::EmailAddress;
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::LinkKey;
@@ -20,7 +23,13 @@ use crate::process::Triage;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct SupportMailboxes {
     grants: Vec<String>,
+    /// Their addresses, as Nylas knows them.
+    #[serde(default)]
+    addresses: Vec<String>,
 }
+
+/// How long the addresses are used before they are read again.
+const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 fn mailboxes_key() -> LinkKey {
     LinkKey::new("support-mailboxes", FUNCTION)
@@ -50,6 +59,22 @@ impl<P: Ports> Triage<'_, P> {
         list.look_through(&job, &grant, work).await
     }
 
+    /// The addresses of all support mailboxes, as far as the last nightly run knew: mail from one to another is ours.
+    pub(crate) async fn support_addresses(&self) -> Result<Vec<EmailAddress>, Failure> {
+        let now = self.ports.clock.now();
+        let mut held = self.support_addresses.lock().await;
+        if let Some((at, addresses)) = &*held
+            && now.duration_since(*at) < READ_AGAIN_AFTER
+        {
+            return Ok(addresses.clone());
+        }
+        let known: SupportMailboxes = self.store().note(&mailboxes_key()).await?.unwrap_or_default();
+        let addresses: Vec<EmailAddress> =
+            known.addresses.iter().filter_map(|address| EmailAddress::parse(address)).collect();
+        *held = Some((now, addresses.clone()));
+        Ok(addresses)
+    }
+
     async fn is_a_support_mailbox(&self, job: &Job, grant: &GrantId) -> Result<bool, Failure> {
         if let Some(only) = &job.only_grant_ids {
             return Ok(only.split(',').any(|one| one.trim() == grant.as_str()));
@@ -69,9 +94,19 @@ impl<P: Ports> Triage<'_, P> {
         };
         let support: Vec<&str> = support.split(',').map(str::trim).collect();
         let ports = &self.ports;
-        let wanted = |grant: &Grant| support.contains(&grant.id.as_str());
+        let addresses = Mutex::new(Vec::new());
+        let wanted = |grant: &Grant| {
+            let is_support = support.contains(&grant.id.as_str());
+            if is_support && let Ok(mut addresses) = addresses.lock() {
+                addresses.extend(grant.email.clone());
+            }
+            is_support
+        };
         let fanned = fan_out(job, FUNCTION, ports.nylas, ports.queue, wanted, work).await?;
-        let known = SupportMailboxes { grants: support.iter().map(|grant| (*grant).to_owned()).collect() };
+        let known = SupportMailboxes {
+            grants: support.iter().map(|grant| (*grant).to_owned()).collect(),
+            addresses: addresses.into_inner().unwrap_or_default(),
+        };
         self.store().change_note(&mailboxes_key(), |note: &mut SupportMailboxes| note.clone_from(&known)).await?;
         let (queued, expired) = (fanned.grants.len(), fanned.expired);
         let (counts, problem) = (fanned.counts(), fanned.problem());

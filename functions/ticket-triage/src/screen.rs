@@ -59,10 +59,10 @@ impl OwnAddresses {
         Self(addresses)
     }
 
-    /// These and one more.
+    /// These and more.
     #[must_use]
-    pub fn and(&self, address: Option<EmailAddress>) -> Self {
-        Self(self.0.iter().cloned().chain(address).collect())
+    pub fn and(&self, more: impl IntoIterator<Item = EmailAddress>) -> Self {
+        Self(self.0.iter().cloned().chain(more).collect())
     }
 
     /// True if an address is one of them, whatever tag it carries (`support+billing@…`).

@@ -34,8 +34,15 @@ pub struct HandledMail {
     pub message_id: String,
     /// The mailbox of this copy.
     pub grant_id: String,
+    /// The thread of this copy.
+    pub thread_id: Option<String>,
+    /// When this copy came.
+    pub received_at: Timestamp,
     /// When it was planned.
     pub planned_at: Timestamp,
+    /// When its sender's system says that it was written, where that is known: equal in every copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<String>,
     /// What is to be done, which no later try decides otherwise.
     pub plan: Plan,
     /// The ticket that it opened or continued, or that the team sent it in; none until that is done.
@@ -49,12 +56,27 @@ pub struct HandledMail {
     pub acknowledgement: Option<String>,
 }
 
+impl HandledMail {
+    /// True if a mail with the same Message-ID is not this one: some systems give all their mails one.
+    pub fn is_another_mail(&self, message: &Message) -> bool {
+        matches!((&self.written_at, written_at(message)), (Some(known), Some(own)) if *known != own)
+    }
+}
+
+/// When a mail's sender's system says that it was written, as it says it.
+pub fn written_at(message: &Message) -> Option<String> {
+    message
+        .header("Date")
+        .map(|date| date.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|date| !date.is_empty())
+}
+
 /// Whose turn it is with a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Nobody's yet.
-    New(Option<Revision>),
-    /// This copy's, which a try before this one planned.
+    New,
+    /// This copy's: a try before this one planned it, or another copy, which did not come to an end.
     Ours(Box<HandledMail>, Revision),
     /// Another copy's, which is at work.
     AtWork,
@@ -77,18 +99,16 @@ impl<'a, L: Links> Store<'a, L> {
     /// How a mail stands.
     pub async fn standing(&self, identity: &str, message: &Message) -> Result<Standing, StoreError> {
         let Some((mail, revision)) = self.read::<HandledMail>(&mail_key(identity)).await? else {
-            return Ok(Standing::New(None));
+            return Ok(Standing::New);
         };
         let ours = mail.message_id == message.id && Some(mail.grant_id.as_str()) == message.grant_id.as_deref();
         Ok(if mail.ticket.is_some() {
             Standing::Done(Box::new(mail), revision)
-        } else if ours {
+        } else if ours || self.clock.now().duration_since(mail.planned_at) >= ANOTHER_COPY_LASTS {
+            // Whoever carries it out asks for the very same, under the same key: it may have been done there.
             Standing::Ours(Box::new(mail), revision)
-        } else if self.clock.now().duration_since(mail.planned_at) < ANOTHER_COPY_LASTS {
-            Standing::AtWork
         } else {
-            // It cannot be handled there; whatever it came to has the key of that copy and stands for itself.
-            Standing::New(Some(revision))
+            Standing::AtWork
         })
     }
 

@@ -14,7 +14,7 @@ pub const TOLD_ONE_BY_ONE: usize = 5;
 pub const MOST_NAMED: usize = 20;
 
 /// The most incidents that wait for a summary by themselves; of those beyond it only the number is kept.
-const MOST_HELD: usize = 500;
+const MOST_HELD: usize = 100;
 
 /// An incident of which people are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,21 +82,29 @@ impl Incidents {
     pub fn summary(&self, due: Timestamp) -> Option<Summary> {
         (self.summary_at == Some(due)).then(|| {
             let held = self.lately.iter().filter(|known| known.held);
-            let mut tickets: Vec<String> = held.map(|known| known.ticket.clone()).collect();
-            let held = tickets.len() as u64 + self.unnamed;
-            tickets.truncate(MOST_NAMED);
+            let summed: Vec<&Incident> = held.collect();
+            let mails = summed.iter().map(|known| known.mail.clone()).collect::<Vec<_>>();
+            let held = mails.len() as u64 + self.unnamed;
+            let tickets = summed.iter().take(MOST_NAMED).map(|known| known.ticket.clone()).collect();
             let told = self.lately.iter().filter(|known| !known.held).count() as u64;
-            Summary { all: told + held, held, tickets }
+            Summary { all: told + held, held, tickets, mails, unnamed: self.unnamed }
         })
     }
 
-    /// Ends the storm whose summary was told.
-    pub fn told(&mut self, due: Timestamp) {
-        if self.summary_at == Some(due) {
-            // Those just summed up count towards the next storm.
-            self.lately.iter_mut().for_each(|known| known.held = false);
-            (self.unnamed, self.summary_at) = (0, None);
+    /// Ends the storm whose summary was told. What came while it was told waits for another one, which is due at the time
+    /// that is answered.
+    pub fn told(&mut self, due: Timestamp, summary: &Summary, window: SignedDuration) -> Option<Timestamp> {
+        if self.summary_at != Some(due) {
+            return None;
         }
+        // Those just summed up count towards the next storm.
+        for known in self.lately.iter_mut().filter(|known| summary.mails.contains(&known.mail)) {
+            known.held = false;
+        }
+        self.unnamed = self.unnamed.saturating_sub(summary.unnamed);
+        let waits = self.unnamed > 0 || self.lately.iter().any(|known| known.held);
+        self.summary_at = waits.then(|| due.saturating_add(window).unwrap_or(Timestamp::MAX));
+        self.summary_at
     }
 }
 
@@ -109,6 +117,10 @@ pub struct Summary {
     pub held: u64,
     /// The tickets of those, as many as are named.
     pub tickets: Vec<String>,
+    /// The mails that they came by, as far as these are kept.
+    mails: Vec<String>,
+    /// How many more.
+    unnamed: u64,
 }
 
 #[cfg(test)]
@@ -137,8 +149,22 @@ mod tests {
         let summary = incidents.summary(at(305)).expect("one is due");
         assert_eq!((summary.all, summary.held, summary.tickets.len()), (30, 25, MOST_NAMED));
         assert_eq!(summary.tickets.first().map(String::as_str), Some("T-5"));
-        incidents.told(at(305));
+        assert_eq!(incidents.told(at(305), &summary, WINDOW), None);
         assert_eq!(incidents.summary(at(305)), None);
+    }
+
+    #[test]
+    fn incident_that_comes_while_a_summary_is_told_waits_for_the_next_one() {
+        let mut incidents = Incidents::default();
+        for number in 0..8 {
+            incidents.take(incident(number, number), WINDOW);
+        }
+        let summary = incidents.summary(at(305)).expect("one is due");
+        assert_eq!(incidents.take(incident(8, 306), WINDOW), Telling::BySummary(at(305)));
+        assert_eq!(incidents.told(at(305), &summary, WINDOW), Some(at(605)));
+        let next = incidents.summary(at(605)).expect("another one is due");
+        assert_eq!((next.held, next.tickets.as_slice()), (1, ["T-8".to_owned()].as_slice()));
+        assert_eq!(incidents.told(at(605), &next, WINDOW), None);
     }
 
     #[test]
@@ -167,7 +193,8 @@ mod tests {
         for number in 0..8 {
             incidents.take(incident(number, number), WINDOW);
         }
-        incidents.told(at(305));
+        let summary = incidents.summary(at(305)).expect("one is due");
+        assert_eq!(incidents.told(at(305), &summary, WINDOW), None);
         for number in 8..13 {
             assert_eq!(incidents.take(incident(number, 400), WINDOW), Telling::Now, "those before lie a window back");
         }

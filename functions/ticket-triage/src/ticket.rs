@@ -17,66 +17,116 @@ const MOST_PARTICIPANTS: usize = 100;
 /// The flag of a ticket that somebody opened by answering a ticket of others.
 pub const STRANGER: &str = "stranger_quotes_ticket";
 
-/// Domains at which anybody can have a mailbox: to share one makes nobody a colleague. The large ones of the world and of
-/// Europe.
-const PUBLIC_MAILBOXES: [&str; 56] = [
+/// Mail services that have a domain in many countries (`yahoo.fr`, `yahoo.co.uk`), by its first part. Anybody can have a
+/// mailbox there, so that to share a domain makes nobody a colleague.
+const PUBLIC_SERVICES: [&str; 22] = [
+    "aol",
+    "fastmail",
+    "gmail",
+    "gmx",
+    "googlemail",
+    "hotmail",
+    "hushmail",
+    "icloud",
+    "live",
+    "mailbox",
+    "msn",
+    "outlook",
+    "posteo",
+    "proton",
+    "protonmail",
+    "rocketmail",
+    "tuta",
+    "tutanota",
+    "yahoo",
+    "yandex",
+    "ymail",
+    "zoho",
+];
+
+/// Further domains at which anybody can have a mailbox: the large ones of the world and of Europe.
+const PUBLIC_MAILBOXES: [&str; 70] = [
     "126.com",
+    "139.com",
     "163.com",
-    "aol.com",
+    "abv.bg",
+    "alice.it",
+    "arcor.de",
+    "att.net",
+    "bellsouth.net",
+    "bigpond.com",
+    "bk.ru",
     "bluewin.ch",
     "bol.com.br",
     "btinternet.com",
+    "centrum.cz",
+    "charter.net",
     "comcast.net",
+    "cox.net",
+    "daum.net",
     "duck.com",
+    "earthlink.net",
     "email.cz",
-    "fastmail.com",
+    "foxmail.com",
     "free.fr",
+    "freemail.hu",
     "freenet.de",
-    "gmail.com",
-    "gmx.at",
-    "gmx.ch",
-    "gmx.de",
-    "gmx.net",
-    "googlemail.com",
+    "hanmail.net",
     "hey.com",
-    "hotmail.com",
-    "hotmail.co.uk",
-    "hotmail.fr",
-    "hushmail.com",
-    "icloud.com",
+    "home.nl",
+    "inbox.lv",
+    "inbox.ru",
     "interia.pl",
+    "juno.com",
+    "kpnmail.nl",
     "laposte.net",
     "libero.it",
-    "live.com",
-    "live.se",
+    "list.ru",
     "mac.com",
     "mail.com",
+    "mail.de",
     "mail.ru",
     "me.com",
-    "msn.com",
+    "naver.com",
     "o2.pl",
+    "onet.pl",
     "online.no",
+    "optonline.net",
+    "optusnet.com.au",
     "orange.fr",
-    "outlook.com",
-    "outlook.de",
-    "proton.me",
-    "protonmail.com",
+    "pm.me",
     "qq.com",
+    "rediffmail.com",
+    "sapo.pt",
+    "sbcglobal.net",
     "seznam.cz",
     "sfr.fr",
+    "shaw.ca",
+    "sina.com",
+    "skynet.be",
     "t-online.de",
+    "telenet.be",
     "telia.com",
-    "tutanota.com",
+    "terra.com.br",
+    "tin.it",
+    "tiscali.it",
     "uol.com.br",
     "verizon.net",
+    "virgilio.it",
     "wanadoo.fr",
     "web.de",
     "wp.pl",
-    "yahoo.co.uk",
-    "yahoo.com",
-    "yandex.ru",
-    "zoho.com",
 ];
+
+/// True if anybody can have a mailbox on this domain.
+fn is_public(domain: &str) -> bool {
+    let parts: Vec<&str> = domain.split('.').collect();
+    let of_a_service = match parts.as_slice() {
+        [service, _] | [service, "co" | "com" | "ne", _] => PUBLIC_SERVICES.contains(service),
+        _ => false,
+    };
+    of_a_service || PUBLIC_MAILBOXES.contains(&domain)
+}
 
 /// What is known of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +176,7 @@ impl Ticket {
     pub fn is_open_to(&self, sender: &EmailAddress, company: &CompanyDomains) -> bool {
         let same = |participant: &String| {
             let domain = participant.rsplit('@').next().unwrap_or_default();
-            participant == sender.as_str() || domain == sender.domain() && !PUBLIC_MAILBOXES.contains(&domain)
+            participant == sender.as_str() || domain == sender.domain() && !is_public(domain)
         };
         company.contains(sender) || self.participants.iter().any(same)
     }
@@ -241,6 +291,16 @@ mod tests {
             other => format!("{other:?}"),
         };
         assert_eq!((of("dana@acme.example"), of("mallory@evil.example")), ("T-3".to_owned(), "T-2".to_owned()));
+    }
+
+    #[test]
+    fn mail_services_of_all_countries_are_public_and_companies_are_not() {
+        for domain in ["gmail.com", "yahoo.fr", "yahoo.co.uk", "hotmail.de", "yahoo.com.br", "web.de", "pm.me"] {
+            assert!(is_public(domain), "{domain}");
+        }
+        for domain in ["acme.example", "mail.acme.example", "live.acme.example", "outlook-partners.example"] {
+            assert!(!is_public(domain), "{domain}");
+        }
     }
 
     #[test]

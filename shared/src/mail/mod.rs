@@ -198,8 +198,14 @@ pub fn writer_behind_the_group(message: &Message, people: &People, company: Comp
 pub fn identity(message: &Message) -> String {
     match message.message_id_header() {
         Some(message_id) => identity_of_message_id(&message_id),
-        None => sha256_hex(&[b"nylas:", copy(message).as_bytes()]),
+        None => identity_of_copy(message),
     }
+}
+
+/// What makes a copy a mail of its own, where nothing tells which others are copies of the same.
+#[must_use]
+pub fn identity_of_copy(message: &Message) -> String {
+    sha256_hex(&[b"nylas:", copy(message).as_bytes()])
 }
 
 /// What every copy of the mail with this Message-ID has in common. The angle brackets are left out.

@@ -28,6 +28,8 @@ use reading::Reading;
 pub struct NewText {
     /// Clean lines, as [`plain_text`] makes them.
     pub text: String,
+    /// The same with signatures and footers: all that is the writer's, for people to read.
+    pub without_history: String,
     /// What was cut, each kind once, in the order in which it first stood in the mail. Empty where the whole text
     /// counts.
     pub left_out: Vec<LeftOut>,
@@ -72,13 +74,15 @@ pub fn new_text(body: &str, forwarded: bool) -> NewText {
     let lines = plain_text(&markup::signed(&body[..end]));
     let mut reading = Reading::of(&lines, forwarded);
     reading.leave_out_history();
+    let without_history = reading.kept();
     reading.leave_out_footers();
     reading.leave_out_what_follows_closings();
     let text = reading.kept();
     if text.chars().any(char::is_alphanumeric) {
-        NewText { text, left_out: reading.left_out() }
+        NewText { text, without_history, left_out: reading.left_out() }
     } else {
-        NewText { text: plain_text(body), left_out: Vec::new() }
+        let whole = plain_text(body);
+        NewText { text: whole.clone(), without_history: whole, left_out: Vec::new() }
     }
 }
 

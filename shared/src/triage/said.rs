@@ -46,6 +46,12 @@ impl Said {
         &self.new.text
     }
 
+    /// All that is the writer's, signature and footers included.
+    #[must_use]
+    pub fn without_history(&self) -> &str {
+        &self.new.without_history
+    }
+
     /// What the rules say of it. The subject of an answer is history as well: it speaks only where the new words say nothing.
     #[must_use]
     pub fn judged_by(&self, rules: &Rules) -> Judgement {

@@ -10,12 +10,15 @@ const DISCLAIMER: LeftOut = LeftOut::Disclaimer;
 
 #[track_caller]
 fn is_new(body: &str, text: &str, left_out: &[LeftOut]) {
-    assert_eq!(new_text(body, false), NewText { text: text.to_owned(), left_out: left_out.to_vec() }, "{body}");
+    let new = new_text(body, false);
+    assert_eq!((new.text.as_str(), new.left_out.as_slice()), (text, left_out), "{body}");
+    assert!(new.without_history.len() >= text.len(), "{body}");
 }
 
 #[track_caller]
 fn is_new_in_forward(body: &str, text: &str, left_out: &[LeftOut]) {
-    assert_eq!(new_text(body, true), NewText { text: text.to_owned(), left_out: left_out.to_vec() }, "{body}");
+    let new = new_text(body, true);
+    assert_eq!((new.text.as_str(), new.left_out.as_slice()), (text, left_out), "{body}");
 }
 
 const GMAIL: &str = r#"<div dir="ltr"><div>The export fails again.</div><div><br clear="all"></div><span class="gmail_signature_prefix">-- </span><br><div dir="ltr" class="gmail_signature" data-smartmail="gmail_signature"><div>Dana Chen<div>Acme</div></div></div></div><br><div class="gmail_quote gmail_quote_container"><div dir="ltr" class="gmail_attr">On Mon, Mar 3, 2025 at 10:00 AM Support &lt;<a href="mailto:support@northwind.example">support@northwind.example</a>&gt; wrote:<br></div><blockquote class="gmail_quote" style="margin:0px 0px 0px 0.8ex;border-left:1px solid rgb(204,204,204);padding-left:1ex"><div>There was an outage.<blockquote class="gmail_quote"><div>Is it urgent?</div></blockquote></div></blockquote></div>"#;
@@ -524,4 +527,12 @@ proptest! {
             prop_assert!(whole.contains(word) || rendered.contains(word), "{word} is not in {whole}");
         }
     }
+}
+
+#[test]
+fn what_people_read_keeps_signatures_and_footers_but_no_history() {
+    let new =
+        new_text("It is down.\n\nKind regards\nDana\nOrder 4711\n\nOn Mon, 2 Mar 2026, Ines wrote:\n> Hello", false);
+    assert_eq!(new.text, "It is down.\n\nKind regards");
+    assert_eq!(new.without_history, "It is down.\n\nKind regards\nDana\nOrder 4711");
 }

@@ -84,6 +84,12 @@ fn each_thing_that_is_wrong_is_told_with_its_line_and_its_field() {
 }
 
 #[test]
+fn address_for_alerts_in_the_wrong_place_is_not_told() {
+    let told = problems("[desks]\non-call = \"https://hooks.example/secret\"\n");
+    assert!(told[0].starts_with("line 2: invalid type: a text, expected") && !told[0].contains("hooks"), "{told:?}");
+}
+
+#[test]
 fn all_problems_of_a_file_are_told_at_once() {
     let text = rule("words = [\"down\"]\nweight = 0\npriority = \"urgent\"") + &rule("words = [\"down\"]");
     let told = problems(&text);

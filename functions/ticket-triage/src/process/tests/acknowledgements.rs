@@ -135,7 +135,10 @@ async fn acknowledgement_of_which_nobody_knows_whether_it_went_is_never_sent_aga
         let desk = Desk::that_acknowledges();
         desk.nylas.refuses(error.clone());
         let decision = desk.receives("n1", &question(1, json!({}))).await;
-        assert_eq!(acknowledged(&decision), format!("not sent, or not known to be: {error}"));
+        assert_eq!(
+            acknowledged(&decision),
+            format!("not sent, or not known to be: {}", Failure::from(error.clone()).class())
+        );
         for notification in ["n1", "n2"] {
             desk.receives(notification, &question(1, json!({}))).await;
         }

@@ -200,3 +200,30 @@ async fn stranger_whom_the_team_answers_is_no_part_of_the_ticket_that_the_strang
         assert_eq!(decision.became.as_deref(), Some("T-2"));
     }
 }
+
+#[tokio::test]
+async fn mail_that_its_provider_holds_for_forged_has_no_part_in_the_ticket_of_its_sender() {
+    let desk = Desk::new();
+    desk.receives("n1", &mail(json!({}))).await;
+    let results = "mx.example; spf=pass smtp.mailfrom=evil.example; dmarc=fail (p=NONE) header.from=acme.example";
+    let mut headers = answering("m2", "m1");
+    headers.as_array_mut().expect("a list").push(json!({"name": "Authentication-Results", "value": results}));
+    let decision = desk.receives("n2", &mail(json!({"id": "m2", "headers": headers}))).await;
+    assert_eq!(
+        (decision.became.as_deref(), &decision.facts["flags"]),
+        (Some("T-2"), &json!(["stranger_quotes_ticket"]))
+    );
+}
+
+#[tokio::test]
+async fn what_a_machine_of_the_team_answers_makes_nobody_part_of_a_ticket() {
+    let desk = Desk::new();
+    desk.receives("n1", &mail(json!({}))).await;
+    let mut headers = answering("s1", "m1");
+    headers.as_array_mut().expect("a list").push(json!({"name": "Auto-Submitted", "value": "auto-replied"}));
+    let mut absence = sent_to("mallory@evil.example");
+    absence["headers"] = headers;
+    desk.receives("n2", &absence).await;
+    let reply = json!({"id": "m3", "from": from("mallory@evil.example"), "headers": answering("m3", "s1")});
+    assert_eq!(desk.receives("n3", &mail(reply)).await.became.as_deref(), Some("T-2"));
+}

@@ -1,5 +1,6 @@
 //! One mail in two support mailboxes is one ticket, whoever is first, and whoever never comes to an end.
 
+use super::outside::Fault;
 use super::*;
 use futures_util::future::join;
 
@@ -98,10 +99,43 @@ async fn copy_that_never_comes_to_an_end_is_stood_in_for_after_ten_minutes() {
     desk.turn(1);
     let decision = desk.receives("n2", &copy(json!({}))).await;
     assert_eq!((decision.to_string().as_str(), decision.became.as_deref()), ("logged: a new ticket", Some("T-1")));
-    assert_eq!(desk.tickets.opened()[0].message_id, "c1");
+    assert_eq!(desk.tickets.opened()[0].message_id, "m1", "under the key of the first, which may have opened it");
     let decision = desk.receives("n1", &mail(json!({}))).await;
-    assert_eq!(decision.to_string(), "merged: another mailbox's copy", "the first is late");
+    assert_eq!((decision.to_string().as_str(), decision.became.as_deref()), ("logged: a new ticket", Some("T-1")));
     assert_eq!(desk.tickets.opened().len(), 1);
+}
+
+#[tokio::test]
+async fn copy_that_stands_in_for_one_whose_ticket_was_opened_without_an_answer_opens_no_second_one() {
+    let desk = Desk::new();
+    let first = mail(json!({}));
+    let calls = {
+        let other = Desk::new();
+        other.receives("n1", &first).await;
+        other.faults.calls()
+    };
+    desk.nylas.holds(&first);
+    desk.faults.set(calls.iter().position(|call| *call == "tickets.open").expect("it is opened") + 1, Fault::After);
+    desk.process(&notified("n1", &first)).await.expect_err("no answer");
+    desk.turn(10 * MINUTE);
+    assert_eq!(desk.receives("n2", &copy(json!({}))).await.became.as_deref(), Some("T-1"));
+    assert_eq!(desk.tickets.opened().len(), 1);
+}
+
+#[tokio::test]
+async fn different_mails_with_one_message_id_have_a_ticket_each() {
+    let desk = Desk::new();
+    let dated = |id: &str, date: &str| {
+        let mut headers = headers("constant", &[]);
+        headers[1]["value"] = date.into();
+        mail(json!({"id": id, "thread_id": id, "headers": headers}))
+    };
+    let (monday, tuesday) =
+        (dated("m1", "Mon, 02 Mar 2026 10:00:00 +0000"), dated("m2", "Tue, 03 Mar 2026 10:00:00 +0000"));
+    assert_eq!(desk.receives("n1", &monday).await.became.as_deref(), Some("T-1"));
+    assert_eq!(desk.receives("n2", &tuesday).await.became.as_deref(), Some("T-2"));
+    assert_eq!(desk.receives("n3", &monday).await.to_string(), "merged: notified again");
+    assert_eq!(desk.receives("n4", &tuesday).await.to_string(), "merged: notified again");
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ async fn alert_that_fails_is_tried_again_for_an_hour_and_the_ticket_is_there_mea
     try_it().await.expect_err("down");
     desk.turn(MINUTE);
     let decision = try_it().await.expect("a decision");
-    assert_eq!(decision.facts["alert"], "log alone: the webhook answered 503");
+    assert_eq!(decision.facts["alert"], "log alone: it could not be delivered");
     assert_eq!(desk.tickets.opened().len(), 1);
 }
 
