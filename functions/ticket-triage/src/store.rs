@@ -22,6 +22,9 @@ const ANOTHER_COPY_LASTS: SignedDuration = SignedDuration::from_mins(10);
 /// The most tickets that are remembered of a thread, the newest.
 const MOST_OF_A_THREAD: usize = 20;
 
+/// How often a change is tried anew that others were faster with.
+const MOST_RACES: usize = 8;
+
 /// The most mails that a mail's references are followed to, the nearest.
 const MOST_REFERENCES: usize = 10;
 
@@ -137,7 +140,7 @@ impl<'a, L: Links> Store<'a, L> {
         id: &str,
         change: impl Fn(Option<Ticket>) -> Option<Ticket>,
     ) -> Result<(), StoreError> {
-        loop {
+        for _ in 0..MOST_RACES {
             let (ticket, revision) = self.read::<Ticket>(&ticket_key(id)).await?.unzip();
             let Some(changed) = change(ticket.clone()) else { return Ok(()) };
             if ticket.as_ref() == Some(&changed) {
@@ -148,12 +151,13 @@ impl<'a, L: Links> Store<'a, L> {
                 return Ok(());
             }
         }
+        Err(raced(&ticket_key(id)))
     }
 
     /// Remembers that a thread of a mailbox has a ticket.
     pub async fn add_to_thread(&self, grant: &str, thread: &str, ticket: &str) -> Result<(), StoreError> {
         let key = thread_key(grant, thread);
-        loop {
+        for _ in 0..MOST_RACES {
             let (known, revision) = self.read::<Thread>(&key).await?.unzip();
             let mut known = known.unwrap_or_default();
             if known.tickets.iter().any(|one| one == ticket) {
@@ -167,6 +171,7 @@ impl<'a, L: Links> Store<'a, L> {
                 return Ok(());
             }
         }
+        Err(raced(&key))
     }
 
     /// The tickets that a mail leads to: those of its thread, and those of the mails that it refers to.
@@ -199,7 +204,7 @@ impl<'a, L: Links> Store<'a, L> {
         key: &LinkKey,
         change: impl Fn(&mut T) -> A,
     ) -> Result<A, StoreError> {
-        loop {
+        for _ in 0..MOST_RACES {
             let (note, revision) = self.read::<T>(key).await?.unzip();
             let mut note = note.unwrap_or_default();
             let answer = change(&mut note);
@@ -207,6 +212,7 @@ impl<'a, L: Links> Store<'a, L> {
                 return Ok(answer);
             }
         }
+        Err(raced(key))
     }
 
     /// A note as it stands.
@@ -235,6 +241,10 @@ impl<'a, L: Links> Store<'a, L> {
         let link = Link { key, state, version: Version::default(), content: None, facts };
         self.links.put(&link, over, self.clock.now()).await
     }
+}
+
+fn raced(key: &LinkKey) -> StoreError {
+    StoreError(format!("others changed the link {} again and again; it is tried anew later", key.as_str()))
 }
 
 /// The tickets of a thread.
