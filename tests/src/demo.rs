@@ -460,6 +460,10 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>) -
 pub fn why(record: &DecisionRecord) -> String {
     let fact = |name: &str| record.facts.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
     let mut why = record.reason.clone();
+    // Of support mail people ask which ticket it is.
+    if let Some(ticket) = record.became.as_deref().filter(|_| record.function == "ticket-triage") {
+        why = format!("{why} {ticket}");
+    }
     for name in [
         "evidence",
         "entry",
@@ -474,7 +478,11 @@ pub fn why(record: &DecisionRecord) -> String {
         "deal_id",
         "category",
         "priority",
+        "priority_by_rules",
+        "open_deal",
         "desk",
+        "flags",
+        "alert",
         "ticket",
     ] {
         if let Some(fact) = fact(name) {

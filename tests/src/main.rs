@@ -9,9 +9,9 @@ use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
 use sandbox::operate::{self, OperateError, Operation, TrialArguments};
-use sandbox::samples::{self, Sample};
+use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
-use sandbox::stack_view::StackView;
+use sandbox::stack_view::{DecisionRecord, StackView};
 use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
 use sandbox::world::{World, WorldError};
 use shared::aws::never_log::NEVER_LOG_KEY;
@@ -304,14 +304,9 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         }
         let secret = secret.split(',').next().unwrap_or_default().trim().to_owned();
         let kind = sample.kind().unwrap_or_default();
-        // Which mail is support mail is told by its mailbox, and not by its type.
-        let of_support = event.parent().is_some_and(|folder| folder.ends_with("ticket-triage"));
-        let by_kind =
-            || DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning)).map(|(_, function)| *function);
-        let function = if of_support { Some("ticket-triage") } else { by_kind() };
-        let decided = function.zip(sample.notification_id());
+        let decided = decides(&kind).zip(sample.notification_id());
         let before = match &decided {
-            Some((function, id)) => view.record(function, id).await.map_err(WorldError::from)?,
+            Some((functions, id)) => record_of(&view, functions, id).await?,
             None => None,
         };
         let (status, text) = match &endpoint {
@@ -325,18 +320,45 @@ async fn send(event: PathBuf, aws: Option<String>) -> Result<(), CommandError> {
         if !(200..300).contains(&status) && !text.trim().is_empty() {
             say(&format!("  {}", text.trim()));
         }
-        if let Some((function, id)) = decided.filter(|_| status == 200 || status == 202) {
-            tell_decision(&view, &stack, function, &id, before.is_some()).await?;
+        if let Some((functions, id)) = decided.filter(|_| status == 200 || status == 202) {
+            tell_decision(&view, &stack, &functions, &id, before.is_some()).await?;
         }
     }
     Ok(())
+}
+
+/// The functions that may decide a notification; which of them does so about mail is told by the mailbox alone. None if
+/// nobody wants it.
+fn decides(kind: &str) -> Option<Vec<&'static str>> {
+    let (_, function) = DECIDES.iter().find(|(beginning, _)| kind.starts_with(beginning))?;
+    let of_mail = ["message.created", "message.bounce_detected"].iter().any(|mail| kind.starts_with(mail));
+    Some(std::iter::once(*function).chain(of_mail.then_some("ticket-triage")).collect())
+}
+
+/// The record of a notification, and whose it is: the one that is decided, else any.
+async fn record_of(
+    view: &StackView,
+    functions: &[&'static str],
+    id: &str,
+) -> Result<Option<(&'static str, DecisionRecord)>, CommandError> {
+    let mut found = None;
+    for function in functions {
+        if let Some(record) = view.record(function, id).await.map_err(WorldError::from)? {
+            let is_done = record.state == "done";
+            found = Some((*function, record));
+            if is_done {
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Waits until a notification is decided and tells how.
 async fn tell_decision(
     view: &StackView,
     stack: &Stack,
-    function: &str,
+    functions: &[&'static str],
     id: &str,
     was_sent_before: bool,
 ) -> Result<(), CommandError> {
@@ -344,23 +366,24 @@ async fn tell_decision(
         say("  a notification with this id came before: it is a duplicate, and what was decided then stands");
     }
     let begun = Instant::now();
-    loop {
-        let record = view.record(function, id).await.map_err(WorldError::from)?;
-        if let Some(record) = record.filter(|record| record.state == "done") {
+    let function = loop {
+        let record = record_of(view, functions, id).await?;
+        let function = record.as_ref().map_or(functions[0], |(function, _)| *function);
+        if let Some((_, record)) = record.filter(|(_, record)| record.state == "done") {
             say(&format!("  {}: {}", record.outcome, demo::why(&record)));
             let archived = record.facts.get("archived").and_then(serde_json::Value::as_object);
             for reference in archived.into_iter().flatten().filter_map(|(_, reference)| reference.as_str()) {
                 say(&format!("  to open it: make media REFERENCE={reference}"));
             }
-            break;
+            break function;
         }
         if begun.elapsed() > PATIENCE {
             let patience = PATIENCE.as_secs();
             say(&format!("  not decided within {patience} seconds: it is tried again, or is for another function"));
-            break;
+            break function;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    };
     say(&format!("  record {function}#{id} in the table {}", stack.dedup_table()?));
     Ok(())
 }
@@ -404,7 +427,7 @@ async fn triage_rules(
     aws: Option<String>,
 ) -> Result<(), CommandError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| CommandError::System { what: "reading the file of rules", source })?;
+        .map_err(|source| WorldError::from(SampleError::File { path: path.to_path_buf(), source }))?;
     let rules = Rules::read(&text).map_err(|BadRules(problems)| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         CommandError::BadRules { file: path.to_path_buf(), problems: problems.join("\n  ") }

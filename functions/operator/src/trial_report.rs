@@ -127,6 +127,11 @@ impl TrialAnswer {
             "Looked at: {looked_at}. The same: {same}; something else: {different}; left alone whatever the rules say: \
              {left_alone}."
         ));
+        if *looked_at == 0 {
+            lines.push(
+                "There was no mail that rules could have changed: more days show more (DAYS, up to 35).".to_owned(),
+            );
+        }
         lines.extend(changes.iter().map(|(change, count)| format!("  {change}: {count}")));
         if gone + unreadable > 0 {
             lines.push(format!("No longer at Nylas: {gone}; not handed over by it: {unreadable}."));

@@ -284,6 +284,7 @@ impl RuleFile {
         })?;
         let mut reading = Reading { text, problems: Vec::new() };
         let read = reading.file(file);
+        reading.problems.sort_by_key(|problem| problem.line);
         if reading.problems.is_empty() { Ok(read) } else { Err(BadRules(reading.problems)) }
     }
 }
@@ -455,21 +456,18 @@ impl Reading<'_> {
         };
         let scopes = match table.scopes {
             None => vec![Scope::Subject, Scope::Text],
-            Some(named) => {
-                self.among(named, &field("in"), |name| Scope::ALL.into_iter().find(|scope| scope.as_str() == name))
-            }
+            Some(named) => self.among(named, &field("in"), Scope::ALL.map(|scope| (scope.as_str(), scope))),
         };
         if table.words.is_empty() && table.from.is_empty() {
             self.wrong(at, field("words"), "a rule needs `words`, or senders in `from`");
         }
-        let opening = |name: &str| OPENING.iter().find(|(known, _)| *known == name).map(|(_, class)| *class);
         Some(Rule {
             words: self.phrases(table.words, &field("words")),
             also_negated: table.also_negated,
             unless: self.phrases(table.unless, &field("unless")),
             not_with: self.phrases(table.not_with, &field("not_with")),
             from: self.senders(table.from, &field("from")),
-            opens_for: self.among(table.opens_for, &field("opens_for"), opening),
+            opens_for: self.among(table.opens_for, &field("opens_for"), OPENING),
             fits: self.examples(table.fits, &field("fits")),
             not: self.examples(table.not, &field("not")),
             category: category?,
@@ -481,15 +479,20 @@ impl Reading<'_> {
         })
     }
 
-    fn among<T>(&mut self, names: Vec<Spanned<String>>, field: &str, known: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    fn among<T: Copy, const N: usize>(
+        &mut self,
+        names: Vec<Spanned<String>>,
+        field: &str,
+        known: [(&'static str, T); N],
+    ) -> Vec<T> {
         let mut found = Vec::new();
         for name in names {
-            match known(name.get_ref()) {
-                Some(one) => found.push(one),
+            match known.iter().find(|(known, _)| known == name.get_ref()) {
+                Some((_, one)) => found.push(*one),
                 None => self.wrong(
                     &name.span(),
                     field,
-                    format!("`{}` is none of those that can stand here", name.get_ref()),
+                    format!("`{}` is none of {}", name.get_ref(), known.map(|(known, _)| known).join(", ")),
                 ),
             }
         }

@@ -158,6 +158,11 @@ impl Rules {
     /// Everything that is wrong with the file, or every example that is not as it says.
     pub fn read(text: &str) -> Result<Self, BadRules> {
         let rules = Self::load(text)?;
+        if rules.is_empty() {
+            let what = "there is none, so that every mail would be `general` and nobody told of an incident; \
+                        begin with a copy of shared/src/triage/rules.toml";
+            return Err(BadRules(vec![Problem { line: 1, field: "rules".to_owned(), what: what.to_owned() }]));
+        }
         let problems = rules.examples_gone_wrong();
         if problems.is_empty() { Ok(rules) } else { Err(BadRules(problems)) }
     }

@@ -88,7 +88,7 @@ impl Stems {
 pub struct Spoken(Option<Lang>);
 
 /// As much of a text as its language is told by, in characters.
-const TELLING: usize = 2_000;
+const TELLING: usize = 600;
 
 impl Spoken {
     /// It cannot be told.

@@ -53,14 +53,17 @@ fn each_thing_that_is_wrong_is_told_with_its_line_and_its_field() {
             &rule("words = [\"down\"]\nlanguage = \"xx\""),
             "line 5, `language` of the rule `outage`: the forms of words in `xx`",
         ),
-        (&rule("words = [\"down\"]\nin = [\"body\"]"), "line 5, `in` of the rule `outage`: `body` is none of those"),
+        (
+            &rule("words = [\"down\"]\nin = [\"body\"]"),
+            "line 5, `in` of the rule `outage`: `body` is none of subject, text, sender, domain",
+        ),
         (
             &rule("from = [\"somewhere\"]"),
             "line 4, `from` of the rule `outage`: `somewhere` is neither an address nor a domain",
         ),
         (
             &rule("words = [\"down\"]\nopens_for = [\"bounce\"]"),
-            "line 5, `opens_for` of the rule `outage`: `bounce` is none",
+            "line 5, `opens_for` of the rule `outage`: `bounce` is none of list, notification",
         ),
         (&rule("words = [\"down\"]\nfits = [\" \"]"), "line 5, `fits` of the rule `outage`: an example is a text"),
         (

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn rules(text: &str) -> Rules {
-    Rules::read(text).unwrap_or_else(|error| panic!("{error}"))
+    Rules::load(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// One rule with these words, and more lines.
@@ -124,6 +124,12 @@ fn rules_of_a_language_that_the_mail_is_not_in_do_not_count() {
     assert_eq!(rules.judge(&Look { text: english, ..Look::default() }).rule, None);
     let spanish = "Buenos días, todavía no hemos recibido el comprobante de los pagos que hicimos la semana pasada. Muchas gracias.";
     assert!(rules.judge(&Look { text: spanish, ..Look::default() }).rule.is_some());
+}
+
+#[test]
+fn file_without_rules_is_not_put_in_place() {
+    let told = Rules::read("# nothing yet").err().expect("refused").to_string();
+    assert!(told.contains("there is none"), "{told}");
 }
 
 #[test]
