@@ -57,18 +57,6 @@ pub fn may_wait_for_a_contact(message: &Message, verdict: &Verdict) -> bool {
     (action(verdict.class) == Action::Log || !verdict.certain) && !is_sorted_out
 }
 
-/// The decision on a mail in a folder whose mail is not logged; none for other folders.
-#[must_use]
-pub fn dropped_for_its_folder(roles: Roles) -> Option<Decision> {
-    if roles.drafts {
-        Some(Decision::skipped("draft").for_now())
-    } else if roles.junk {
-        Some(Decision::skipped("in the spam folder").for_now())
-    } else {
-        None
-    }
-}
-
 /// The most addresses of one mail that are looked up. Beyond it a mail is a circular, and looking everybody up would
 /// take the calls of all others.
 pub const MOST_LOOKUPS: usize = 20;
@@ -176,6 +164,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
     use shared::domain::own_mail::LoopId;
+    use shared::mail::dropped_for_its_folder;
     use std::collections::BTreeSet;
 
     fn domains() -> CompanyDomains {

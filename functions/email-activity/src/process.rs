@@ -19,15 +19,17 @@ use shared::domain::notification::Envelope;
 use shared::domain::own_mail::LoopId;
 use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToQueue, StoreError, Work};
 use shared::mail::reading::{CarriedMail, MailReader, ReadMail, carried_mail};
-use shared::mail::{Company, People, class_of, copy, identity, lacks_senders_address, writer_behind_the_group};
+use shared::mail::{
+    Company, People, class_of, copy, dropped_for_its_folder, identity, lacks_senders_address, writer_behind_the_group,
+};
 use shared::nylas::Nylas;
 use shared::nylas::mailboxes::Roles;
 use shared::nylas::message::Message;
 use shared::worker::{Crm, Worker};
 
 use crate::mail::{
-    Screening, direction, dropped_by_the_never_log_list, dropped_for_its_class, dropped_for_its_folder,
-    dropped_for_its_invitation, may_wait_for_a_contact, screen,
+    Screening, direction, dropped_by_the_never_log_list, dropped_for_its_class, dropped_for_its_invitation,
+    may_wait_for_a_contact, screen,
 };
 
 /// The list of those whose mail is never logged.

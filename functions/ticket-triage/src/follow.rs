@@ -101,8 +101,6 @@ impl<P: Ports> Triage<'_, P> {
         work: &Work,
     ) -> Result<String, Failure> {
         let (desk, now) = (handled.plan.desk.as_str(), self.ports.clock.now());
-        let rules = self.ports.rules.current().await?.rules;
-        let place = self.place_of(rules.alerts_of(desk));
         let id = handled.ticket.as_deref().unwrap_or_default();
         let known = self.store().ticket(id).await?;
         let ticket = known.as_ref().map_or(id, |ticket| ticket.place()).to_owned();
@@ -111,11 +109,7 @@ impl<P: Ports> Triage<'_, P> {
         let taking = |incidents: &mut Incidents| incidents.take(incident.clone(), window);
         match self.store().change_note(&storm_key(desk), taking).await? {
             Telling::Now => {
-                let text = incident_text(mail, said, &handled.plan.phrases, &ticket);
-                // In our own words: those of the other side may be the mail's.
-                let told = tell(place.as_ref(), &text, work, now).await?;
-                let is_off = |told: &String| !told.starts_with("log alone") || told.contains(": off (");
-                Ok(Some(told).filter(is_off).unwrap_or_else(|| "log alone: it could not be delivered".to_owned()))
+                self.tell_the_desk(desk, &incident_text(mail, said, &handled.plan.phrases, &ticket), work).await
             }
             Telling::BySummary(due) => {
                 self.arm_summary(desk, due, now).await?;
@@ -124,9 +118,14 @@ impl<P: Ports> Triage<'_, P> {
         }
     }
 
-    fn place_of<'b>(&'b self, address: Option<&'b str>) -> Option<At<'b, P::Alerts>> {
-        let alerts = self.ports.alerts;
-        alerts.can_tell(address).then_some(At { alerts, address })
+    /// Tells a desk a text, and answers by what it was told. In our own words: those of the other side may be the mail's.
+    async fn tell_the_desk(&self, desk: &str, text: &str, work: &Work) -> Result<String, Failure> {
+        let rules = self.ports.rules.current().await?.rules;
+        let (alerts, address) = (self.ports.alerts, rules.alerts_of(desk));
+        let place = alerts.can_tell(address).then_some(At { alerts, address });
+        let told = tell(place.as_ref(), text, work, self.ports.clock.now()).await?;
+        let is_ours = !told.starts_with("log alone") || told.contains(": off (");
+        Ok(if is_ours { told } else { "log alone: it could not be delivered".to_owned() })
     }
 
     async fn arm_summary(&self, desk: &str, due: Timestamp, now: Timestamp) -> Result<(), Failure> {
@@ -154,10 +153,7 @@ impl<P: Ports> Triage<'_, P> {
             }
             return Ok(Decision::skipped("storm of incidents: summed up before"));
         };
-        let rules = self.ports.rules.current().await?.rules;
-        let place = self.place_of(rules.alerts_of(&job.desk));
-        let text = summary_text(&job.desk, &summary);
-        let told = tell(place.as_ref(), &text, work, self.ports.clock.now()).await?;
+        let told = self.tell_the_desk(&job.desk, &summary_text(&job.desk, &summary), work).await?;
         let (due, window) = (job.due, self.settings.storm_window);
         let ending = |incidents: &mut Incidents| incidents.told(due, &summary, window);
         if let Some(next) = self.store().change_note(&key, ending).await? {

@@ -61,7 +61,7 @@ pub enum Way {
 
 /// What is known of the sender beside the mail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct SendersStanding {
     /// On a priority domain.
     pub on_priority_domain: bool,
     /// Whether the CRM knows an open deal, in words where that is not known.
@@ -69,7 +69,7 @@ pub struct Standing {
 }
 
 /// The plan for a mail that is not handled yet.
-pub fn plan(rules: &Rules, judged: &Judgement, standing: &Standing, continues: &Continues) -> Plan {
+pub fn plan(rules: &Rules, judged: &Judgement, standing: &SendersStanding, continues: &Continues) -> Plan {
     let (for_domain, for_deal) = rules.boosts();
     let has_open_deal = standing.open_deal == Some(Ok(true));
     let mut priority = judged.priority;
@@ -234,7 +234,7 @@ words = ["crashes"]
         Said::by(&message(fields), &address("dana@acme.example"))
     }
 
-    fn planned(body: &str, standing: &Standing, continues: &Continues) -> Plan {
+    fn planned(body: &str, standing: &SendersStanding, continues: &Continues) -> Plan {
         let rules = Rules::read(RULES).expect("rules");
         plan(&rules, &said(&json!({"body": body})).judged_by(&rules), standing, continues)
     }
@@ -254,7 +254,7 @@ words = ["crashes"]
     #[test]
     fn priority_is_raised_by_as_many_levels_as_the_rules_file_says() {
         let priority = |on_priority_domain: bool, open_deal: Option<Result<bool, String>>| {
-            planned("It is down.", &Standing { on_priority_domain, open_deal }, &Continues::Nothing).priority
+            planned("It is down.", &SendersStanding { on_priority_domain, open_deal }, &Continues::Nothing).priority
         };
         assert_eq!(priority(false, None), Priority::Low);
         assert_eq!(priority(true, None), Priority::High);
@@ -264,7 +264,7 @@ words = ["crashes"]
     #[test]
     fn deal_is_told_as_it_is_known() {
         let told = |open_deal| {
-            let standing = Standing { on_priority_domain: false, open_deal };
+            let standing = SendersStanding { on_priority_domain: false, open_deal };
             planned("Hello", &standing, &Continues::Nothing).facts["open_deal"].clone()
         };
         assert_eq!(told(None), Value::Null);
@@ -275,7 +275,7 @@ words = ["crashes"]
     #[test]
     fn reply_keeps_the_higher_priority_and_an_incident_is_told_once_a_ticket() {
         let reply = |body: &str, priority, incident| {
-            planned(body, &Standing::default(), &Continues::Ticket(Box::new(ticket(priority, incident))))
+            planned(body, &SendersStanding::default(), &Continues::Ticket(Box::new(ticket(priority, incident))))
         };
         assert_eq!(reply("Hello", Priority::High, false).priority, Priority::High);
         assert_eq!(reply("It crashes", Priority::Low, false).priority, Priority::Medium);
@@ -287,7 +287,7 @@ words = ["crashes"]
 
     #[test]
     fn new_ticket_names_what_it_follows_or_what_its_stranger_quoted() {
-        let way = |continues: &Continues| planned("Hello", &Standing::default(), continues).way;
+        let way = |continues: &Continues| planned("Hello", &SendersStanding::default(), continues).way;
         let open = |flags: &[&str], previous: Option<&str>| Way::Open {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             previous: previous.map(str::to_owned),
@@ -296,13 +296,13 @@ words = ["crashes"]
         assert_eq!(way(&Continues::After(Box::new(ticket(Priority::High, true)))), open(&[], Some("T-1")));
         assert_eq!(way(&Continues::NothingOfTheirs("T-1".to_owned())), open(&["stranger_quotes_ticket"], None));
         let after = Continues::After(Box::new(ticket(Priority::High, true)));
-        let plan = planned("It is down", &Standing::default(), &after);
+        let plan = planned("It is down", &SendersStanding::default(), &after);
         assert_eq!((plan.priority, plan.incident), (Priority::Low, true), "what was before the silence does not count");
     }
 
     #[test]
     fn plan_survives_its_link() {
-        let standing = Standing { on_priority_domain: true, open_deal: Some(Ok(true)) };
+        let standing = SendersStanding { on_priority_domain: true, open_deal: Some(Ok(true)) };
         let plan = planned("It is down, it crashes.", &standing, &Continues::NothingOfTheirs("T-1".to_owned()));
         let text = serde_json::to_string(&plan).expect("JSON");
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("a plan"), plan);
@@ -315,7 +315,7 @@ words = ["crashes"]
         let rules = format!("[[rules]]\nname = \"many\"\ncategory = \"bugs\"\nwords = {words:?}\n");
         let (rules, text) = (Rules::read(&rules).expect("rules"), words.join(" "));
         let judged = said(&json!({"body": text})).judged_by(&rules);
-        let facts = plan(&rules, &judged, &Standing::default(), &Continues::Nothing).facts;
+        let facts = plan(&rules, &judged, &SendersStanding::default(), &Continues::Nothing).facts;
         assert_eq!((judged.found.len(), facts["found"].as_array().map(Vec::len)), (30, Some(MOST_FOUND)));
     }
 
@@ -344,7 +344,7 @@ words = ["crashes"]
 
     #[test]
     fn ticket_keeps_the_highest_priority_and_its_first_category() {
-        let plan = planned("It is down", &Standing::default(), &Continues::Nothing);
+        let plan = planned("It is down", &SendersStanding::default(), &Continues::Nothing);
         let at = Timestamp::from_second(9).expect("a time");
         let dana = [address("dana@acme.example")];
         let opened = after_the_mail(None, "T-1", Some("https://x.example"), &plan, &dana, at);

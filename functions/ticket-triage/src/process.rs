@@ -15,8 +15,8 @@ use shared::domain::notification::{Envelope, GrantId};
 use shared::engine::{Input, Processor, Work};
 use shared::mail::reading::{CarriedMail, MailReader, carried_mail};
 use shared::mail::{
-    Company, HeadersAtHand, People, class_of, identity, identity_of_copy, identity_of_message_id,
-    writer_behind_the_group,
+    Company, HeadersAtHand, People, class_of, dropped_for_its_folder, identity, identity_of_copy,
+    identity_of_message_id, writer_behind_the_group,
 };
 use shared::nylas::message::Message;
 use shared::tickets::{Commented, Correspondent, NewComment, NewTicket, OpenTickets as _};
@@ -24,13 +24,13 @@ use shared::triage::Priority;
 use shared::triage::said::{Said, name_of};
 
 use crate::plan::{
-    Plan, Standing as SendersStanding, Way, after_the_mail, comment_text, conversation, explained, plan, whole_text,
+    Plan, SendersStanding, Way, after_the_mail, comment_text, conversation, explained, plan, whole_text,
 };
 use crate::ports::{CurrentRules as _, Ports, Provision, Settings};
-use crate::screen::{skipped_for_its_folder, skipped_for_its_nature, skipped_for_want_of_a_rule};
+use crate::screen::{skipped_for_its_nature, skipped_for_want_of_a_rule};
 use crate::store::{HandledMail, Standing, Store, written_at};
 use crate::storm::STORM;
-use crate::ticket::{Continues, continues};
+use crate::ticket::{Continues, Ticket, continues};
 
 /// How long the CRM is given to say whether a sender has an open deal: a ticket does not wait for it.
 const CRM_IS_GIVEN: Duration = Duration::from_secs(4);
@@ -140,7 +140,7 @@ impl<'a, P: Ports> Triage<'a, P> {
     /// Completes a mail, and tells whether it may be a ticket's.
     async fn look(&self, envelope: &Envelope, work: &Work) -> Result<Looked, Failure> {
         let carried = carried_mail(envelope, work)?;
-        if let Some(decision) = carried.google_roles().and_then(skipped_for_its_folder) {
+        if let Some(decision) = carried.google_roles().and_then(dropped_for_its_folder) {
             return Ok(Looked::Decided(decision));
         }
         let grant = carried.grant()?;
@@ -155,7 +155,7 @@ impl<'a, P: Ports> Triage<'a, P> {
             };
         }
         let roles = self.reader.roles(mail.folders(), &grant, provider.as_deref(), work).await?;
-        if let Some(decision) = skipped_for_its_folder(roles) {
+        if let Some(decision) = dropped_for_its_folder(roles) {
             return Ok(Looked::Decided(decision));
         }
         let own_address = self.reader.own_address(&grant, work.deadline).await?;
@@ -212,39 +212,27 @@ impl<'a, P: Ports> Triage<'a, P> {
         // Every ticket is open to the team, so a colleague on the mail says nothing of whose it is.
         let company = &self.settings.company_domains;
         let outside: Vec<&EmailAddress> = mail.conversation.iter().filter(|one| !company.contains(one)).collect();
-        let is_theirs = |ticket: &&crate::ticket::Ticket| outside.iter().any(|one| ticket.is_open_to(one, company));
+        let is_theirs = |ticket: &&Ticket| outside.iter().any(|one| ticket.is_open_to(one, company));
         let theirs = tickets.iter().filter(is_theirs).max_by_key(|ticket| ticket.touched_at);
         let newest = tickets.iter().max_by_key(|ticket| ticket.touched_at);
         let Some(ticket) = theirs.or(newest) else { return Ok(decision) };
         // What a machine has answered makes nobody part of a ticket.
         if mail.verdict.class == MailClass::Human {
-            let touched = |known: Option<crate::ticket::Ticket>| {
-                known.map(|known| known.touched(&mail.conversation, mail.received_at))
-            };
+            let touched =
+                |known: Option<Ticket>| known.map(|known| known.touched(&mail.conversation, mail.received_at));
             store.change_ticket(&ticket.id, touched).await?;
         }
-        let handled = HandledMail {
-            notification_id: envelope.id.as_str().to_owned(),
-            message_id: mail.message.id.clone(),
-            grant_id: mail.grant.as_str().to_owned(),
-            thread_id: mail.message.thread_id.clone(),
-            received_at: mail.received_at,
-            planned_at: self.ports.clock.now(),
-            plan: Plan {
-                way: Way::Sent,
-                category: ticket.category,
-                priority: ticket.priority,
-                desk: String::new(),
-                incident: false,
-                alert: false,
-                facts: Value::Null,
-                phrases: Vec::new(),
-            },
-            written_at: written_at(&mail.message),
-            ticket: Some(ticket.id.clone()),
-            told: None,
-            acknowledgement: None,
+        let plan = Plan {
+            way: Way::Sent,
+            category: ticket.category,
+            priority: ticket.priority,
+            desk: String::new(),
+            incident: false,
+            alert: false,
+            facts: Value::Null,
+            phrases: Vec::new(),
         };
+        let handled = HandledMail { ticket: Some(ticket.id.clone()), ..self.with_plan(mail, envelope, plan) };
         // Whoever was faster knew the same.
         store.put_mail(&identity(&mail.message), &handled, None).await?;
         Ok(decision.with("ticket", ticket.id.as_str()))
@@ -275,7 +263,12 @@ impl<'a, P: Ports> Triage<'a, P> {
         };
         let mut plan = plan(&at_hand.rules, &judged, &standing, &continues);
         plan.facts["rules"] = at_hand.told_by.into();
-        Ok(Ok(HandledMail {
+        Ok(Ok(self.with_plan(mail, envelope, plan)))
+    }
+
+    /// A mail of which nothing but the plan is done.
+    fn with_plan(&self, mail: &Mail, envelope: &Envelope, plan: Plan) -> HandledMail {
+        HandledMail {
             notification_id: envelope.id.as_str().to_owned(),
             message_id: mail.message.id.clone(),
             grant_id: mail.grant.as_str().to_owned(),
@@ -287,7 +280,7 @@ impl<'a, P: Ports> Triage<'a, P> {
             ticket: None,
             told: None,
             acknowledgement: None,
-        }))
+        }
     }
 
     /// Whether the sender of a new ticket has an open deal; none where that changes nothing, or nobody can be asked.

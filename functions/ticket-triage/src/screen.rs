@@ -4,7 +4,6 @@ use shared::domain::address::EmailAddress;
 use shared::domain::decision::Decision;
 use shared::domain::mail_class::{MailClass, Verdict};
 use shared::mail::invitation;
-use shared::nylas::mailboxes::Roles;
 use shared::nylas::message::Message;
 
 /// What is done with a class of mail.
@@ -33,19 +32,6 @@ pub const ACTIONS: [(MailClass, Action); 7] = [
 #[must_use]
 pub fn action(class: MailClass) -> Action {
     ACTIONS.iter().find(|(listed, _)| *listed == class).map_or(Action::Take, |(_, action)| *action)
-}
-
-/// The reason for which a mail in a folder of this kind is left alone; none for other folders. What the team has sent is
-/// a reason of its own.
-#[must_use]
-pub fn skipped_for_its_folder(roles: Roles) -> Option<Decision> {
-    if roles.drafts {
-        Some(Decision::skipped("draft").for_now())
-    } else if roles.junk {
-        Some(Decision::skipped("in the spam folder").for_now())
-    } else {
-        None
-    }
 }
 
 /// The support mailbox's own addresses.

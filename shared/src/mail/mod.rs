@@ -11,9 +11,11 @@ pub mod reconciling;
 mod fake;
 
 use crate::domain::address::{CompanyDomains, EmailAddress};
+use crate::domain::decision::Decision;
 use crate::domain::digest::sha256_hex;
 use crate::domain::mail_class::{Headers, Judge, MailLook, Verdict};
 use crate::domain::own_mail::LoopId;
+use crate::nylas::mailboxes::Roles;
 use crate::nylas::message::{Attachment, Message, Participant, addresses};
 
 /// Who the company is and what marks its own mail.
@@ -160,6 +162,19 @@ pub fn invitation(message: &Message) -> Option<&'static str> {
             Some("header: Content-Class: calendarmessage")
         }
         _ => invitation_in(&itself).map(|_| "header: Content-Type: text/calendar"),
+    }
+}
+
+/// The decision on a mail in a folder whose mail nobody handles; none for other folders. It may be another one once the
+/// mail lies elsewhere.
+#[must_use]
+pub fn dropped_for_its_folder(roles: Roles) -> Option<Decision> {
+    if roles.drafts {
+        Some(Decision::skipped("draft").for_now())
+    } else if roles.junk {
+        Some(Decision::skipped("in the spam folder").for_now())
+    } else {
+        None
     }
 }
 

@@ -19,7 +19,7 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 use crate::domain::pattern::pattern;
-use crate::plain_text::{MOST_BYTES, plain_text};
+use crate::plain_text::{MOST_BYTES, cut, plain_text};
 use lines::any_of;
 use reading::Reading;
 
@@ -67,11 +67,7 @@ impl LeftOut {
 /// A mail of which nothing would be left, because it is nothing but a quote or a signature, counts as a whole.
 #[must_use]
 pub fn new_text(body: &str, forwarded: bool) -> NewText {
-    let mut end = body.len().min(MOST_BYTES);
-    while !body.is_char_boundary(end) {
-        end -= 1;
-    }
-    let lines = plain_text(&markup::signed(&body[..end]));
+    let lines = plain_text(&markup::signed(cut(body, MOST_BYTES)));
     let mut reading = Reading::of(&lines, forwarded);
     reading.leave_out_history();
     let without_history = reading.kept();
