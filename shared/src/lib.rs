@@ -3,6 +3,7 @@
 //! - [`domain`]: the pure core. Identifiers, addresses, decisions, retry arithmetic. No AWS, no HTTP, no clock.
 //! - [`engine`] (feature `worker`): what turns an SQS batch into decisions, each exactly once: leases, dead letters,
 //!   back-off, partial batches. It knows ports, not adapters.
+//! - [`contact_sync`] (feature `worker`): the job of contact-sync.
 //! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
 //! - [`alerts`] (feature `worker`): what people are told at once.
 //! - [`mail`] (feature `worker`): what is known of a mail, and what only Nylas can add.
@@ -27,6 +28,8 @@ pub mod telemetry;
 
 #[cfg(feature = "worker")]
 pub mod alerts;
+#[cfg(feature = "worker")]
+pub mod contact_sync;
 #[cfg(feature = "worker")]
 pub mod crm;
 #[cfg(feature = "worker")]

@@ -22,7 +22,7 @@ use crate::domain::queue_message::{GroupId, deduplication_id};
 use crate::engine::job::{job_message, send};
 use crate::engine::progress::{Step, advance, run_key};
 use crate::engine::{Clock, Decisions, Links, OwnMessage, SendToQueue, Waiting, WaitingPlace, Work};
-use crate::nylas::mailboxes::{Grant, ListGrants};
+use crate::nylas::mailboxes::{Grant, ListGrants, all_grants};
 use crate::telemetry::Metrics;
 
 /// How far back the first reconciliation of a grant goes, in hours.
@@ -328,27 +328,19 @@ pub async fn fan_out<P: Clone + Default + Serialize + DeserializeOwned>(
     wanted: impl Fn(&Grant) -> bool,
     work: &Work,
 ) -> Result<FannedOut, Failure> {
-    let mut fanned = FannedOut::default();
-    let mut offset = 0;
-    loop {
-        let grants = nylas.grants(offset, work.deadline).await?;
-        if grants.is_empty() {
-            return Ok(fanned);
-        }
-        offset += grants.len();
-        let (valid, invalid): (Vec<_>, Vec<_>) = grants.into_iter().filter(&wanted).partition(Grant::is_valid);
-        fanned.expired += invalid.len();
-        fanned.grants.extend(valid.iter().map(|grant| grant.id.clone()));
-        futures_util::stream::iter(valid)
-            .map(async |grant| {
-                let (grant_id, to) = (Some(grant.id), Some(job.end(work)));
-                let one = ReconcileJob { grant_id, except_grant_ids: None, to, ..job.clone() };
-                send(queue, &one.to_message(function)?).await
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect::<Vec<()>>()
-            .await?;
-    }
+    let grants = all_grants(nylas, work.deadline).await?;
+    let (valid, invalid): (Vec<_>, Vec<_>) = grants.into_iter().filter(&wanted).partition(Grant::is_valid);
+    let grants: Vec<String> = valid.into_iter().map(|grant| grant.id).collect();
+    futures_util::stream::iter(&grants)
+        .map(async |grant| {
+            let (grant_id, to) = (Some(grant.clone()), Some(job.end(work)));
+            let one = ReconcileJob { grant_id, except_grant_ids: None, to, ..job.clone() };
+            send(queue, &one.to_message(function)?).await
+        })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(FannedOut { grants, expired: invalid.len() })
 }
 
 /// What looking at waiting decisions came to.

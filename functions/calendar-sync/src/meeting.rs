@@ -158,7 +158,7 @@ mod tests {
     fn meeting_says_what_the_event_says() {
         let known = ContactsByAddress::from([(
             EmailAddress::parse("dana@acme.example").expect("an address"),
-            vec![Contact { id: "c1".to_owned(), deals: Vec::new() }],
+            vec![Contact { id: "c1".to_owned(), deals: Vec::new(), ..Contact::default() }],
         )]);
         let event = event(
             json!({"description": "<p>Plans</p>", "location": "Room 1", "conferencing": {"details": {"url": "https://meet.example/x"}}}),

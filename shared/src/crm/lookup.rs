@@ -104,7 +104,8 @@ mod tests {
                     CallError::Unavailable { api: "the CRM", problem, retry_after: None, answered: true }.into()
                 );
             }
-            let contact = |address: &EmailAddress| Contact { id: address.to_string(), deals: Vec::new() };
+            let contact =
+                |address: &EmailAddress| Contact { id: address.to_string(), deals: Vec::new(), ..Contact::default() };
             Ok(addresses.iter().map(|address| (address.clone(), vec![contact(address)])).collect())
         }
     }

@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn contact(id: &str, deals: &[Deal]) -> Contact {
-        Contact { id: id.to_owned(), deals: deals.to_vec() }
+        Contact { id: id.to_owned(), deals: deals.to_vec(), ..Contact::default() }
     }
 
     fn matched(known: &[(&str, Contact)]) -> Matched {

@@ -3,6 +3,7 @@
 //! No CRM gives exactly-once for everything, so every write carries a key of ours: an adapter turns it into the CRM's
 //! own external key or idempotency header, and looks before it creates where the CRM has neither.
 
+pub mod contact_fields;
 mod lookup;
 pub mod matching;
 pub mod meeting;
@@ -14,6 +15,8 @@ pub use lookup::BatchLookup;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::future::Future;
+
+use contact_fields::{Current, PerField};
 
 use crate::domain::address::EmailAddress;
 use crate::domain::failure::Failure;
@@ -53,12 +56,14 @@ impl From<CrmError> for Failure {
 }
 
 /// A contact that the CRM knows: a known prospect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contact {
     /// The CRM's id.
     pub id: String,
     /// The contact's deals, the main one first.
     pub deals: Vec<Deal>,
+    /// What the CRM holds in the fields that are kept fresh.
+    pub current: PerField<Current>,
 }
 
 /// A deal of a contact.

@@ -6,12 +6,16 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::contact_fields::{ContactUpdate, Current, PerField, UpdateContacts};
 use super::meeting::{Meeting, MeetingTime, WriteMeetings};
 use super::notes::{MeetingNotes, WriteMeetingNotes};
 use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};
+
+/// How many contacts are looked up or changed at a time: the contract has no call for several.
+const SIDE_BY_SIDE: usize = 20;
 
 /// The adapter.
 pub struct RestCrm(ApiClient);
@@ -59,6 +63,28 @@ impl FindContacts for RestCrm {
             return Err(error);
         }
         Ok(found.into_iter().collect())
+    }
+}
+
+impl UpdateContacts for RestCrm {
+    fn at_a_time(&self) -> usize {
+        SIDE_BY_SIDE
+    }
+
+    async fn update_contacts(&self, updates: &[ContactUpdate], deadline: Deadline) -> Vec<Result<(), CrmError>> {
+        join_all(updates.iter().map(async |update| {
+            let values = update.values.iter();
+            let values = values.filter_map(|(field, value)| Some((field.name().to_owned(), value.clone()?.into())));
+            let body = Value::Object(values.collect());
+            let path = ["contacts", update.contact_id.as_str()];
+            let changed = self.0.request(Method::PATCH, &path, "contact").json(&body).send(deadline).await;
+            changed.map(|_| ()).map_err(CrmError::from)
+        }))
+        .await
+    }
+
+    fn calls_made(&self) -> u64 {
+        self.0.calls_made()
     }
 }
 
@@ -246,6 +272,23 @@ struct WireContact {
     primary_deal_id: Option<Id>,
     #[serde(default)]
     deals: Option<Vec<WireDeal>>,
+    // A field that the system has is there, if only as null.
+    #[serde(default, deserialize_with = "told")]
+    phone: Current,
+    #[serde(default, deserialize_with = "told")]
+    job_title: Current,
+    #[serde(default, deserialize_with = "told")]
+    company: Current,
+}
+
+fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Current, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Current::told(Some(text)),
+        // Some systems keep telephone numbers as such.
+        Value::Number(number) => Current::told(Some(number.to_string())),
+        Value::Null => Current::Empty,
+        _ => Current::Untold,
+    })
 }
 
 #[derive(Deserialize)]
@@ -274,7 +317,8 @@ impl WireContact {
             let listed = deals.iter().position(|deal| deal.id == main).map(|place| deals.remove(place));
             deals.insert(0, listed.unwrap_or(Deal { id: main, open: None, last_activity_at: None }));
         }
-        Contact { id: self.id.0, deals }
+        let current = PerField { phone: self.phone, job_title: self.job_title, company: self.company };
+        Contact { id: self.id.0, deals, current }
     }
 }
 
@@ -440,9 +484,10 @@ mod tests {
             [
                 Contact {
                     id: "c1".to_owned(),
-                    deals: vec![Deal { id: "d1".to_owned(), open: None, last_activity_at: None }]
+                    deals: vec![Deal { id: "d1".to_owned(), open: None, last_activity_at: None }],
+                    ..Contact::default()
                 },
-                Contact { id: "2".to_owned(), deals: Vec::new() },
+                Contact { id: "2".to_owned(), deals: Vec::new(), ..Contact::default() },
             ]
         );
     }

@@ -367,6 +367,15 @@ pub trait Links: Sync {
     ) -> impl Future<Output = Result<PutLink, StoreError>> + Send;
 }
 
+/// Links in numbers.
+pub trait ManyLinks: Links {
+    /// Reads links, consistently, in the order of their keys.
+    fn get_many(&self, keys: &[LinkKey]) -> impl Future<Output = Result<Vec<Option<StoredLink>>, StoreError>> + Send;
+
+    /// Writes links over whatever stands. Only for links that nobody else writes at the same time; each key once.
+    fn put_many(&self, links: &[Link], now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
 /// A message on its way to the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter<'a> {

@@ -24,6 +24,30 @@ pub struct Progress {
     /// Why it came to less than it should have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Where it goes on, for runs that may be interrupted between their jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Value>,
+    /// What people should look at, as far as there is room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// The most findings that a run keeps. More are counted and not listed: an item of the table holds 400 KB.
+pub const MOST_FINDINGS: usize = 100;
+
+/// A value that was changed, would be changed, or was left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Of what, by its id.
+    pub of: String,
+    /// Which field of it.
+    pub field: String,
+    /// What stands there; none if it is empty, or not known.
+    pub stands: Option<String>,
+    /// What was to stand there.
+    pub proposed: Option<String>,
+    /// What became of that, in words.
+    pub why: String,
 }
 
 /// What one job of a run came to.
@@ -39,6 +63,10 @@ pub struct Step<'a> {
     pub parts: Vec<String>,
     /// Why it came to less than it should have.
     pub problem: Option<String>,
+    /// Where the run goes on.
+    pub place: Option<Value>,
+    /// What people should look at.
+    pub findings: Vec<Finding>,
 }
 
 /// The key of a run's progress.
@@ -82,6 +110,9 @@ pub async fn advance(
         progress.ended = step.last;
         progress.parts.clone_from(&step.parts);
         progress.problem = step.problem.clone().or(progress.problem);
+        progress.place.clone_from(&step.place);
+        let room = MOST_FINDINGS.saturating_sub(progress.findings.len());
+        progress.findings.extend(step.findings.iter().take(room).cloned());
         for (name, count) in step.counts {
             *progress.counts.entry((*name).to_owned()).or_default() += count;
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
-    Lease, LeaseKey, Leases, Links, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions, Revision, SendToQueue,
-    StoreError, StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
+    Lease, LeaseKey, Leases, Links, ManyLinks, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions, Revision,
+    SendToQueue, StoreError, StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
@@ -231,6 +231,21 @@ impl Links for MemoryLinks {
         let revision = Revision(expected.map_or(1, |revision| revision.0 + 1));
         links.insert(link.key.clone(), StoredLink { link: link.clone(), revision });
         Ok(PutLink::Stored(revision))
+    }
+}
+
+impl ManyLinks for MemoryLinks {
+    async fn get_many(&self, keys: &[LinkKey]) -> Result<Vec<Option<StoredLink>>, StoreError> {
+        let links = open(&self.0);
+        Ok(keys.iter().map(|key| links.get(key).cloned()).collect())
+    }
+
+    async fn put_many(&self, written: &[Link], _: Timestamp) -> Result<(), StoreError> {
+        let mut links = open(&self.0);
+        for link in written {
+            links.insert(link.key.clone(), StoredLink { link: link.clone(), revision: Revision(1) });
+        }
+        Ok(())
     }
 }
 

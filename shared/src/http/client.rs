@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -222,6 +223,7 @@ pub struct ApiClient {
     limiter: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock>>,
     line: tokio::sync::Mutex<()>,
     token: Mutex<Option<(SecretString, Instant)>>,
+    made: AtomicU64,
 }
 
 impl ApiClient {
@@ -241,6 +243,7 @@ impl ApiClient {
             limiter,
             line: tokio::sync::Mutex::default(),
             token: Mutex::default(),
+            made: AtomicU64::new(0),
         }
     }
 
@@ -253,6 +256,12 @@ impl ApiClient {
             path.pop_if_empty().extend(segments);
         }
         ApiRequest { client: self, what, request: self.http.request(method, url) }
+    }
+
+    /// How many calls have been made so far, those that failed included.
+    #[must_use]
+    pub fn calls_made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]
@@ -299,6 +308,7 @@ impl ApiClient {
             return Err(CallError::OutOfTime { api });
         }
         self.breaker.admit().map_err(|retry_after| CallError::BreakerOpen { api, retry_after })?;
+        self.made.fetch_add(1, Ordering::Relaxed);
         let exchange = async {
             let response = request.timeout(left).send().await?;
             let (status, headers) = (response.status(), response.headers().clone());

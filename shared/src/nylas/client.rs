@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::contact::{self, Contact};
 use super::event::{Calendar, Event};
 use super::mailboxes::{Folder, Grant};
 use super::message::Message;
@@ -145,7 +146,7 @@ pub struct EventFilter {
     pub show_cancelled: bool,
 }
 
-/// The most mails, folders or events that one page holds (Nylas API reference, `limit`).
+/// The most mails, folders, events or contacts that one page holds (Nylas API reference, `limit`).
 const LARGEST_PAGE: &str = "200";
 
 impl Nylas {
@@ -359,6 +360,33 @@ impl Nylas {
         let since = since.to_string();
         let query = vec![("to", to), ("received_after", since.as_str()), ("fields", fields)];
         Ok(self.page(grant, ("messages", "list of messages"), query, None, deadline).await?.items)
+    }
+
+    /// A page of the contacts of an account, from the given sources: `address_book`, `domain`, `inbox`, separated by
+    /// commas.
+    pub async fn contacts(
+        &self,
+        grant: &GrantId,
+        sources: &str,
+        page_token: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Contact>, NylasError> {
+        let query = vec![("source", sources), ("select", contact::FIELDS)];
+        self.page(grant, ("contacts", "list of contacts"), query, page_token, deadline).await
+    }
+
+    /// One contact of an account; none if it is no longer there.
+    pub async fn contact(&self, grant: &GrantId, id: &str, deadline: Deadline) -> Result<Option<Contact>, NylasError> {
+        let path = ["v3", "grants", grant.as_str(), "contacts", id];
+        let request = self.0.request(Method::GET, &path, "contact").query(&[("select", contact::FIELDS)]);
+        let answer = request.read::<Answer<Contact>>(deadline).await;
+        Ok(found(self.of_grant(grant, answer, deadline).await)?.map(|answer| answer.data))
+    }
+
+    /// How many calls have been made so far, those that failed included.
+    #[must_use]
+    pub fn calls_made(&self) -> u64 {
+        self.0.calls_made()
     }
 
     /// Makes a page on which a guest can book.

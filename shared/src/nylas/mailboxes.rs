@@ -51,6 +51,12 @@ impl Grant {
         !matches!(self.provider.as_deref(), Some("virtual-calendar" | "zoom"))
     }
 
+    /// False for accounts that have a calendar or meetings alone (Nylas's table of supported providers).
+    #[must_use]
+    pub fn has_contacts(&self) -> bool {
+        self.has_mail()
+    }
+
     /// False for accounts that have mail or meetings alone (Nylas's table of supported providers).
     #[must_use]
     pub fn has_calendars(&self) -> bool {
@@ -127,6 +133,18 @@ pub trait ListGrants: Sync {
 impl ListGrants for Nylas {
     async fn grants(&self, offset: usize, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
         self.grants(offset, deadline).await
+    }
+}
+
+/// All connected accounts.
+pub async fn all_grants(nylas: &impl ListGrants, deadline: Deadline) -> Result<Vec<Grant>, NylasError> {
+    let mut all = Vec::new();
+    loop {
+        let page = nylas.grants(all.len(), deadline).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
     }
 }
 

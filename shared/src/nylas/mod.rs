@@ -1,6 +1,7 @@
 //! Nylas: the client for its v3 API and the objects that come over the wire, in notifications and answers alike.
 
 mod client;
+pub mod contact;
 pub mod event;
 pub mod mailboxes;
 pub mod message;

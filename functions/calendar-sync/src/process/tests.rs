@@ -28,7 +28,7 @@ struct FakeCrm {
 
 impl FakeCrm {
     fn knows(&self, address: &str, id: &str) {
-        let contact = Contact { id: id.to_owned(), deals: Vec::new() };
+        let contact = Contact { id: id.to_owned(), deals: Vec::new(), ..Contact::default() };
         self.contacts.lock().expect("a lock").insert(address.to_owned(), contact);
     }
 }

@@ -54,7 +54,7 @@ impl FindContacts for FakeCrm {
         let everyone = self.knows_everyone.load(Ordering::SeqCst);
         let of = |address: &EmailAddress| match known.get(address.as_str()) {
             Some(contacts) => contacts.clone(),
-            None if everyone => vec![Contact { id: address.to_string(), deals: Vec::new() }],
+            None if everyone => vec![Contact { id: address.to_string(), deals: Vec::new(), ..Contact::default() }],
             None => Vec::new(),
         };
         // As the port has it: who is unknown is absent, who is refused is there with nobody.
@@ -268,7 +268,7 @@ impl Desk {
 
 pub(super) fn contact(id: &str, deal: Option<&str>) -> Contact {
     let deal = deal.map(|id| Deal { id: id.to_owned(), open: None, last_activity_at: None });
-    Contact { id: id.to_owned(), deals: deal.into_iter().collect() }
+    Contact { id: id.to_owned(), deals: deal.into_iter().collect(), ..Contact::default() }
 }
 
 pub(super) fn mail() -> Value {

@@ -33,7 +33,7 @@ struct FakeCrm {
 impl FindContacts for FakeCrm {
     async fn find_contacts(&self, addresses: &[EmailAddress], _: Deadline) -> Result<ContactsByAddress, CrmError> {
         let contacts = self.contacts.lock().expect("a lock");
-        let contact = |id: &&str| vec![Contact { id: (*id).to_owned(), deals: Vec::new() }];
+        let contact = |id: &&str| vec![Contact { id: (*id).to_owned(), deals: Vec::new(), ..Contact::default() }];
         Ok(addresses.iter().filter_map(|address| Some((address.clone(), contact(contacts.get(address)?)))).collect())
     }
 }
