@@ -19,7 +19,9 @@ use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::domain::digest::sha256_hex;
-use shared::engine::testing::{decisions_keep_their_rules, leases_keep_their_rules, links_keep_their_rules};
+use shared::engine::testing::{
+    decisions_keep_their_rules, leases_keep_their_rules, links_keep_their_rules, many_links_keep_their_rules,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -796,6 +798,7 @@ fn links_in_dynamodb_keep_the_rules_of_links() {
         let config = world.engine.aws_config().await;
         let links = DynamoLinks::new(&config, world.stack.links_table().expect("a table").to_owned());
         links_keep_their_rules(&links, "dynamodb").await;
+        many_links_keep_their_rules(&links, "dynamodb").await;
     });
 }
 

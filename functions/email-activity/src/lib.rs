@@ -10,7 +10,7 @@ pub mod mail;
 mod process;
 mod reconcile;
 
-pub use process::{EmailActivity, NeverLogged, Ports, Provision, Settings};
+pub use process::{EmailActivity, Ports, Provision, Settings};
 
 /// The name of this function, as it stands in keys, metrics and dead letters.
 pub const FUNCTION: &str = "email-activity";

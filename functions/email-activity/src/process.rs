@@ -1,9 +1,6 @@
 //! Carries out what the rules say of one mail: completes it, looks its addresses up, logs it, remembers what it became.
 
 use futures_util::future::try_join;
-use std::future::Future;
-use std::sync::Arc;
-
 use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::never_log::NeverLogFile;
@@ -14,10 +11,9 @@ use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
-use shared::domain::never_log::NeverLog;
 use shared::domain::notification::Envelope;
 use shared::domain::own_mail::LoopId;
-use shared::engine::{Clock, Deadline, Decisions, Input, Links, Processor, PutLink, SendToQueue, StoreError, Work};
+use shared::engine::{Clock, Deadline, Decisions, Input, Links, NeverLogged, Processor, PutLink, SendToQueue, Work};
 use shared::mail::reading::{CarriedMail, MailReader, ReadMail, carried_mail};
 use shared::mail::{
     Company, People, class_of, copy, dropped_for_its_folder, identity, lacks_senders_address, writer_behind_the_group,
@@ -31,18 +27,6 @@ use crate::mail::{
     Screening, direction, dropped_by_the_never_log_list, dropped_for_its_class, dropped_for_its_invitation,
     may_wait_for_a_contact, screen,
 };
-
-/// The list of those whose mail is never logged.
-pub trait NeverLogged: Sync {
-    /// The list as it stands.
-    fn current(&self) -> impl Future<Output = Result<Arc<NeverLog>, StoreError>> + Send;
-}
-
-impl NeverLogged for NeverLogFile {
-    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
-        self.current().await
-    }
-}
 
 /// What the function needs of the outside, each as narrow as its role.
 pub trait Ports: Sync {

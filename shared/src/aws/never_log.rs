@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::settings_file::SettingsFile;
 use crate::domain::never_log::NeverLog;
-use crate::engine::StoreError;
+use crate::engine::{NeverLogged, StoreError};
 
 /// The list's key in the archive bucket.
 pub const NEVER_LOG_KEY: &str = "settings/never-log.txt";
@@ -17,6 +17,12 @@ type Parsed = (Option<Arc<str>>, Arc<NeverLog>);
 pub struct NeverLogFile {
     file: SettingsFile,
     held: tokio::sync::Mutex<Option<Parsed>>,
+}
+
+impl NeverLogged for NeverLogFile {
+    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
+        self.current().await
+    }
 }
 
 impl NeverLogFile {

@@ -30,8 +30,8 @@ use crate::domain::pointer::BodyPointer;
 use crate::domain::queue_message::{GroupId, queue_accepts};
 use crate::engine::{
     About, Bodies as _, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions as _, Ending, FailedTry,
-    Lease, LeaseKey, Leases as _, Links as _, OwnMessage, PutLink, Queue as _, Revision, SendToQueue as _, StoredLink,
-    Waiting, WaitingPlace,
+    Lease, LeaseKey, Leases as _, Links as _, ManyLinks as _, OwnMessage, PutLink, Queue as _, Revision,
+    SendToQueue as _, StoredLink, Waiting, WaitingPlace,
 };
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/email-activity.fifo";
@@ -445,6 +445,35 @@ async fn link_is_read_consistently_and_comes_back_as_it_was_put() {
     }
     let (_, config) = replay(&json_answer(200, &json!({})));
     assert_eq!(DynamoLinks::new(&config, "links".to_owned()).get(&LinkKey::new("mail", "1")).await, Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_that_the_table_leaves_undone_are_asked_for_again() {
+    let other = Link { key: LinkKey::new("mail", "2"), ..link(live()) };
+    let (body, _) = put(&link(live()), None, &json_answer(200, &json!({}))).await;
+    let mut second = body["Item"].clone();
+    second["pk"] = json!({ "S": "mail#2" });
+    let left = json!({ "links": { "Keys": [{ "pk": { "S": "mail#2" } }] } });
+    let answers = [
+        json_answer(200, &json!({ "Responses": { "links": [body["Item"]] }, "UnprocessedKeys": left })),
+        json_answer(200, &json!({ "Responses": { "links": [second] } })),
+    ];
+    let (_, config) = replay(&answers.concat());
+    let links = DynamoLinks::new(&config, "links".to_owned());
+    let found = links.get_many(&[other.key.clone(), link(live()).key]).await.expect("links");
+    let keys: Vec<Option<LinkKey>> = found.into_iter().map(|stored| stored.map(|stored| stored.link.key)).collect();
+    assert_eq!(keys, [Some(other.key.clone()), Some(link(live()).key)]);
+
+    let undone = json!({ "UnprocessedItems": { "links": [{ "PutRequest": { "Item": second } }] } });
+    let (client, config) = replay(&[json_answer(200, &undone), json_answer(200, &json!({}))].concat());
+    let links = DynamoLinks::new(&config, "links".to_owned());
+    assert_eq!(links.put_many(&[link(live()), other.clone()], at(CLAIMED_AT)).await, Ok(()));
+    assert_eq!(client.actual_requests().count(), 2);
+    let always: Vec<_> = (0..6).flat_map(|_| json_answer(200, &undone)).collect();
+    let (_, config) = replay(&always);
+    let links = DynamoLinks::new(&config, "links".to_owned());
+    let told = links.put_many(&[other], at(CLAIMED_AT)).await.expect_err("too little").to_string();
+    assert!(told.contains("takes too little at a time"), "{told}");
 }
 
 // ---- What DynamoDB refuses in every expression ----

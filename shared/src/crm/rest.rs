@@ -485,11 +485,55 @@ mod tests {
                 Contact {
                     id: "c1".to_owned(),
                     deals: vec![Deal { id: "d1".to_owned(), open: None, last_activity_at: None }],
-                    ..Contact::default()
+                    current: PerField { phone: Current::Empty, ..PerField::default() },
                 },
                 Contact { id: "2".to_owned(), deals: Vec::new(), ..Contact::default() },
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn field_that_is_told_is_told_from_one_that_the_system_does_not_have() {
+        let server = MockServer::start().await;
+        let contact = json!({"id": "c1", "phone": 46_555_0142, "job_title": " ", "company": ["Halden"]});
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({"contacts": [contact, {"id": "c2"}]})))
+            .mount(&server)
+            .await;
+        let found = crm(&server).find_contacts(&[address("a@b.example")], soon()).await.expect("contacts");
+        let current: Vec<&PerField<Current>> =
+            found[&address("a@b.example")].iter().map(|contact| &contact.current).collect();
+        let phone = Current::Value("465550142".to_owned());
+        let told = PerField { phone, job_title: Current::Empty, company: Current::Untold };
+        assert_eq!(current, [&told, &PerField::default()]);
+    }
+
+    #[tokio::test]
+    async fn change_of_a_contact_names_only_what_changes_and_each_is_answered_for() {
+        let server = MockServer::start().await;
+        Mock::given(method("PATCH"))
+            .and(path("/contacts/c%2F1"))
+            .and(body_json(json!({"phone": "+4655501 42"})))
+            .respond_with(ResponseTemplate::new(200))
+            .expect(1)
+            .mount(&server)
+            .await;
+        Mock::given(method("PATCH"))
+            .and(path("/contacts/c2"))
+            .and(body_json(json!({"job_title": "Buyer", "company": "Halden"})))
+            .respond_with(ResponseTemplate::new(422).set_body_string("no"))
+            .mount(&server)
+            .await;
+        let update = |id: &str, values| ContactUpdate { contact_id: id.to_owned(), values };
+        let phone = PerField { phone: Some("+4655501 42".to_owned()), ..PerField::default() };
+        let texts = PerField { phone: None, job_title: Some("Buyer".to_owned()), company: Some("Halden".to_owned()) };
+        let updates = [update("c/1", phone.clone()), update("c2", texts), update("c404", phone)];
+        let crm = crm(&server);
+        let answers = crm.update_contacts(&updates, soon()).await;
+        assert_eq!(answers[0], Ok(()));
+        assert!(matches!(&answers[1], Err(CrmError(CallError::Rejected { status: 422, .. }))), "{answers:?}");
+        assert!(matches!(&answers[2], Err(CrmError(CallError::NotFound { .. }))), "{answers:?}");
+        assert_eq!(crm.calls_made(), 3);
     }
 
     #[tokio::test]

@@ -31,8 +31,9 @@ pub use batch::{BatchError, QueueMessage, messages_of};
 pub use deadline::{Clock, Deadline};
 pub use ports::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
-    Lease, LeaseKey, Leases, Links, ManyLinks, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions, RemoveTimers,
-    Revision, SendToQueue, SetTimers, StoreError, StoredDocument, StoredLink, Timer, Waiting, WaitingPlace, sortable,
+    Lease, LeaseKey, Leases, Links, ManyLinks, NeverLogged, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions,
+    RemoveTimers, Revision, SendToQueue, SetTimers, StoreError, StoredDocument, StoredLink, Timer, Waiting,
+    WaitingPlace, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};
 

@@ -5,11 +5,13 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::decision::Decision;
 use crate::domain::failure::Failure;
 use crate::domain::link::{Link, LinkKey};
+use crate::domain::never_log::NeverLog;
 use crate::domain::notification::{Envelope, NotificationId};
 use crate::domain::pointer::BodyPointer;
 use crate::domain::queue_message::GroupId;
@@ -374,6 +376,12 @@ pub trait ManyLinks: Links {
 
     /// Writes links over whatever stands. Only for links that nobody else writes at the same time; each key once.
     fn put_many(&self, links: &[Link], now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The list of those who are never logged.
+pub trait NeverLogged: Sync {
+    /// The list as it stands.
+    fn current(&self) -> impl Future<Output = Result<Arc<NeverLog>, StoreError>> + Send;
 }
 
 /// A message on its way to the dead-letter queue.

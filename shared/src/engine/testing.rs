@@ -591,6 +591,38 @@ pub async fn links_keep_their_rules(links: &impl Links, run: &str) {
     assert_eq!(links.get(&key).await, Ok(Some(stored)), "a tombstone is read as one");
 }
 
+/// The rules of links in numbers, for keys that begin with `run`.
+///
+/// # Panics
+/// With the rule that is broken.
+pub async fn many_links_keep_their_rules(links: &impl ManyLinks, run: &str) {
+    let key = |number: usize| LinkKey::new("many", &format!("{run}/{number}"));
+    let link = |number: usize, content: &str| Link {
+        key: key(number),
+        state: LinkState::Note,
+        version: Version::default(),
+        content: Some(content.to_owned()),
+        facts: Map::new(),
+    };
+    let written: Vec<Link> = (0..130).map(|number| link(number, "a")).collect();
+    assert_eq!(links.put_many(&written, noon()).await, Ok(()), "more than one call of the table takes");
+    assert_eq!(links.put_many(&[link(7, "b")], noon()).await, Ok(()), "over whatever stands");
+    assert_eq!(links.put_many(&[], noon()).await, Ok(()), "none at all");
+    let keys: Vec<LinkKey> = (0..140).rev().chain([7, 7]).map(key).collect();
+    let read = links.get_many(&keys).await.expect("links");
+    let found: Vec<Option<(LinkKey, String)>> = read
+        .into_iter()
+        .map(|stored| stored.map(|stored| (stored.link.key, stored.link.content.unwrap_or_default())))
+        .collect();
+    let expected: Vec<Option<(LinkKey, String)>> = (0..140)
+        .rev()
+        .chain([7, 7])
+        .map(|number| (number < 130).then(|| (key(number), if number == 7 { "b" } else { "a" }.to_owned())))
+        .collect();
+    assert_eq!(found, expected, "in the order of the keys, none where there is none, also one asked for twice");
+    assert_eq!(links.get_many(&[]).await, Ok(Vec::new()), "none at all");
+}
+
 /// The rules of documents, for a key that is `run`.
 ///
 /// # Panics
@@ -644,5 +676,6 @@ mod tests {
     #[tokio::test]
     async fn links_in_memory_keep_the_rules_of_links() {
         links_keep_their_rules(&MemoryLinks::default(), "memory").await;
+        many_links_keep_their_rules(&MemoryLinks::default(), "memory").await;
     }
 }

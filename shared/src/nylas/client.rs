@@ -772,6 +772,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn page_of_contacts_asks_for_its_sources_and_for_no_more_fields_than_are_read() {
+        let server = MockServer::start().await;
+        Mock::given(path("/v3/grants/g/contacts"))
+            .and(query_param("source", "address_book,domain"))
+            .and(query_param("select", "id,emails,phone_numbers,job_title,company_name,source"))
+            .and(query_param("limit", "200"))
+            .respond_with(
+                ResponseTemplate::new(200).set_body_json(
+                    json!({"request_id": "r", "data": [{"id": "c1", "emails": null}], "next_cursor": "q"}),
+                ),
+            )
+            .mount(&server)
+            .await;
+        let grant = GrantId::parse("g").expect("a grant");
+        let page = nylas(&server).contacts(&grant, "address_book,domain", None, soon()).await.expect("a page");
+        assert_eq!((page.items[0].id.as_str(), page.next.as_deref()), ("c1", Some("q")));
+    }
+
+    #[tokio::test]
     async fn message_is_read_out_of_its_envelope() {
         let answer = json!({"request_id": "r", "data": {"id": "AAMk/x==", "subject": "Q3", "object": "message"}});
         let message =

@@ -1,0 +1,209 @@
+//! What to do with a message: begin a run, go on with an account's share of one, or refresh a contact that has changed.
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use shared::configuration::{ConfigurationError, Environment};
+use shared::contact_sync::{SYNC, SyncJob};
+use shared::domain::decision::Decision;
+use shared::domain::failure::Failure;
+use shared::domain::notification::{Envelope, GrantId};
+use shared::engine::watermark::watermark;
+use shared::engine::{Clock, Input, Links as _, NeverLogged as _, Processor, Work};
+use shared::nylas::contact::Contact;
+use shared::nylas::object_in;
+use shared::worker::Worker;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::FUNCTION;
+use crate::address_book::{Reading, read};
+use crate::keep::Mode;
+use crate::phone::PhoneRegion;
+use crate::ports::{AddressBooks as _, Deployed, Ports, Provision};
+use crate::remembered::{self, Remembered};
+
+/// How many pages of an address book are asked for in a second at most. Nylas takes 200 requests a second for a grant,
+/// which the other functions share (Nylas API reference, rate limits); Microsoft takes four at a time, and here there is
+/// one: an account has one message at work, and that one asks for one page after another.
+const PAGES_A_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("more than none");
+
+/// How long an unchanged contact is not looked up again unless it is said.
+const LOOKUP_TTL: Duration = Duration::from_hours(7 * 24);
+
+/// The longest of such times. What is remembered of a contact ends after 35 days, and a contact that is not remembered
+/// looks new.
+const LONGEST_LOOKUP_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// The sources of contacts that Nylas knows (Nylas API reference, contacts).
+const SOURCES: [&str; 3] = ["address_book", "domain", "inbox"];
+
+/// What the rules are set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How contacts are read.
+    pub reading: Reading,
+    /// The sources of contacts, separated by commas.
+    pub sources: String,
+    /// How long an unchanged contact is not looked up again, in seconds.
+    pub lookup_ttl: i64,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// If a variable of the environment cannot be used.
+    pub fn from_environment(worker: &Worker, environment: &Environment) -> Result<Self, ConfigurationError> {
+        let region = environment.parsed("PHONE_REGION", PhoneRegion::default(), str::parse)?;
+        let sources = environment.parsed("CONTACT_SOURCES", SOURCES[0].to_owned(), |list| {
+            let sources: Vec<&str> = list.split(',').map(str::trim).filter(|source| !source.is_empty()).collect();
+            match sources.iter().find(|source| !SOURCES.contains(source)) {
+                Some(unknown) => Err(format!("`{unknown}` is none of {}", SOURCES.join(", "))),
+                None => Ok(sources.join(",")),
+            }
+        })?;
+        let lookup_ttl = environment.duration("CONTACT_LOOKUP_TTL", LOOKUP_TTL)?.min(LONGEST_LOOKUP_TTL);
+        Ok(Self {
+            reading: Reading { company_domains: worker.company_domains.clone(), region },
+            sources,
+            lookup_ttl: i64::try_from(lookup_ttl.as_secs()).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+/// The rules of contact-sync, carried out through the given ports. Lives as long as the instance.
+pub struct ContactSync<'a, P: Ports> {
+    pub(crate) ports: Provision<'a, P>,
+    pub(crate) settings: Settings,
+    pub(crate) pace: DefaultDirectRateLimiter,
+}
+
+impl<'a> ContactSync<'a, Deployed> {
+    /// The rules with the clients of a worker.
+    ///
+    /// # Errors
+    /// If a variable of the environment cannot be used.
+    pub fn new(worker: &'a Worker, environment: &Environment) -> Result<Self, ConfigurationError> {
+        let ports = Provision {
+            crm: worker.crm.as_ref(),
+            nylas: &worker.nylas,
+            links: &worker.links,
+            queue: &worker.engine.queue,
+            never_log: &worker.never_log,
+            clock: Clock::system(),
+        };
+        Ok(Self::with(ports, Settings::from_environment(worker, environment)?))
+    }
+}
+
+impl<'a, P: Ports> ContactSync<'a, P> {
+    /// The rules with the given ports.
+    #[must_use]
+    pub fn with(ports: Provision<'a, P>, settings: Settings) -> Self {
+        Self { ports, settings, pace: RateLimiter::direct(Quota::per_second(PAGES_A_SECOND)) }
+    }
+
+    /// The time now, in Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.ports.clock.now().as_second()
+    }
+
+    /// Refreshes a contact that has changed, as it stands now: what a notification says may be old by its turn.
+    async fn refresh(&self, crm: &P::Crm, envelope: &Envelope, work: &Work) -> Result<Decision, Failure> {
+        let (Some(grant), Some(id)) = (&envelope.grant, &envelope.keys.id) else {
+            let what = "the notification names no account or no contact; compare it with what Nylas sends";
+            return Err(Failure::permanent("body.unreadable", what));
+        };
+        let wanted = |contact: &Contact| {
+            contact.source.is_empty() || self.settings.sources.split(',').any(|source| source == contact.source)
+        };
+        let never_log = self.ports.never_log.current().await?;
+        let told: Option<Contact> = object_in(&work.body);
+        if let Some(told) = &told
+            && !wanted(told)
+        {
+            return Ok(Decision::skipped("of a source that is not wanted").with("source", told.source.clone()));
+        }
+        let now_told = told.and_then(|told| read(grant.as_str(), &told, &never_log, &self.settings.reading).ok());
+        if let Some(copy) = &now_told
+            && let Some(remembered) = self.remembered(&remembered::key(&copy.id)).await?
+            && remembered.still_holds(copy, &self.settings.reading.name(), self.settings.lookup_ttl, self.now())
+        {
+            return Ok(Decision::skipped("nothing has changed that is kept fresh"));
+        }
+        let Some(contact) = self.contact(grant, id, work).await? else {
+            return Ok(Decision::skipped("gone from the address book"));
+        };
+        if !wanted(&contact) {
+            return Ok(Decision::skipped("of a source that is not wanted").with("source", contact.source));
+        }
+        let copy = match read(grant.as_str(), &contact, &never_log, &self.settings.reading) {
+            Ok(copy) => copy,
+            Err(left_alone) => return Ok(Decision::skipped(left_alone.reason().trim_start_matches("skipped: "))),
+        };
+        let remembered = self.remembered(&remembered::key(&copy.id)).await?;
+        let known_before = watermark(self.ports.links, FUNCTION, grant).await?.is_some();
+        let task = self.task(copy, remembered.as_ref(), known_before);
+        let mode = Mode { by: envelope.id.as_str(), dry_run: false, replace_existing: false };
+        let outcomes = self.look_at(crm, &[task], mode, work.deadline).await?;
+        let Some(outcome) = outcomes.into_iter().next() else {
+            return Ok(Decision::skipped("nothing to look at"));
+        };
+        let kept: Vec<String> = outcome.kept.iter().map(|kept| kept.field.clone()).collect();
+        let written: Vec<&str> = outcome.written.iter().map(|field| field.name()).collect();
+        let decision = match (outcome.contact_id, outcome.skipped) {
+            (_, Some(why)) => Decision::skipped(why.reason().trim_start_matches("skipped: ")),
+            (Some(contact), None) if !written.is_empty() => Decision::logged("fields written", contact),
+            (Some(contact), None) => {
+                let reason = if kept.is_empty() { "the CRM has it already" } else { "somebody's own values are kept" };
+                Decision::skipped(reason).with("contact_id", contact)
+            }
+            (None, None) => Decision::skipped("nothing to write"),
+        };
+        Ok(decision.with("written", written).with("kept", kept))
+    }
+
+    async fn contact(&self, grant: &GrantId, id: &str, work: &Work) -> Result<Option<Contact>, Failure> {
+        self.pace.until_ready().await;
+        Ok(self.ports.nylas.contact(grant, id, work.deadline).await?)
+    }
+
+    async fn remembered(&self, key: &shared::domain::link::LinkKey) -> Result<Option<Remembered>, Failure> {
+        let standing = self.ports.links.get(key).await?;
+        Ok(standing.map(|standing| Remembered::of(standing.link)).transpose()?)
+    }
+}
+
+impl<P: Ports> Processor for ContactSync<'_, P> {
+    async fn process(&self, work: &Work) -> Result<Decision, Failure> {
+        let Some(crm) = self.ports.crm else { return Ok(Decision::off("CrmBaseUrl")) };
+        match &work.input {
+            Input::Notification(envelope) if envelope.trigger.base() == "contact.updated" => {
+                self.refresh(crm, envelope, work).await
+            }
+            Input::Notification(_) => Ok(Decision::skipped("not a changed contact")),
+            Input::Job { kind } if kind == SYNC => {
+                let job: SyncJob = serde_json::from_str(&work.body).map_err(|error| unreadable(&error))?;
+                match job.grant()? {
+                    None => self.divide(&job, work).await,
+                    Some(grant) => self.go_on_with_share(crm, &job, &grant, work).await,
+                }
+            }
+            Input::Job { kind } => Err(Failure::permanent(
+                "body.unreadable",
+                format!("`{kind}` is no job of contact-sync; there is `{SYNC}`"),
+            )),
+        }
+    }
+}
+
+fn unreadable(error: &serde_json::Error) -> Failure {
+    Failure::permanent(
+        "body.unreadable",
+        format!(
+            "the job is not {{\"type\":\"{SYNC}\",\"grant_id\"?,\"run\"?,\"dry_run\"?,\"replace_existing\"?}}: {error}"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! One account's share of a run: its address book page by page, some contacts at a time, as long as the invocation lasts;
+//! what is left is a message of its own. Where it has come to is saved after each step, so that a crash costs one step.
+
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+use shared::contact_sync::SyncJob;
+use shared::crm::contact_fields::UpdateContacts as _;
+use shared::domain::decision::Decision;
+use shared::domain::failure::Failure;
+use shared::domain::notification::GrantId;
+use shared::engine::job::send;
+use shared::engine::progress::{Finding, Progress, Step, advance, progress, run_key};
+use shared::engine::watermark::{advance_watermark, watermark};
+use shared::engine::{Deadline, ManyLinks as _, NeverLogged as _, Work};
+use shared::http::CallError;
+use shared::nylas::contact::Contact;
+use shared::nylas::{NylasError, Page};
+use shared::reconcile::part_of;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::FUNCTION;
+use crate::address_book::{Copy, LeftAlone, read};
+use crate::keep::{Mode, Task};
+use crate::ports::{AddressBooks as _, Ports};
+use crate::process::ContactSync;
+use crate::remembered::{self, Remembered};
+use crate::tally::Tally;
+
+/// With less than this left of an invocation no further contacts are begun; a message goes on with them.
+const ENOUGH_TIME: Duration = Duration::from_secs(20);
+
+/// How often a page is asked for again within an invocation after too many calls.
+const MOST_WAITS: u32 = 4;
+
+/// How long is waited at most before the first of those; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How far a share has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Place {
+    /// The cursor of the page; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+    /// How many contacts of that page are done.
+    #[serde(default)]
+    offset: usize,
+    /// True if Nylas has refused a cursor and all began anew.
+    #[serde(default)]
+    begun_anew: bool,
+    /// When it began, in Unix seconds.
+    began_at: i64,
+    /// True if the address book was looked through before: what is new in it has changed lately.
+    known_before: bool,
+}
+
+/// A share under way.
+struct Share<'s> {
+    job: &'s SyncJob,
+    grant: &'s GrantId,
+    run: String,
+    /// Who does it, as records name it.
+    by: String,
+    place: Place,
+    progress: Progress,
+    /// The calls made when the last step ended.
+    calls_before: (u64, u64),
+    /// The longest that a step has taken in this invocation.
+    slowest: Duration,
+}
+
+impl Share<'_> {
+    /// True if another step has room in this invocation, even if it takes half as long again as the slowest one.
+    fn has_time_for_more(&self, work: &Work) -> bool {
+        work.deadline.left() >= ENOUGH_TIME.max(self.slowest * 3 / 2)
+    }
+}
+
+impl<P: Ports> ContactSync<'_, P> {
+    /// Goes on with an account's share, wherever it has come to.
+    pub(crate) async fn go_on_with_share(
+        &self,
+        crm: &P::Crm,
+        job: &SyncJob,
+        grant: &GrantId,
+        work: &Work,
+    ) -> Result<Decision, Failure> {
+        let run = run_of(job, work);
+        if job.share && self.is_superseded(&run).await? {
+            return Ok(Decision::skipped("a newer run has begun").with("run", run));
+        }
+        let key = run_key(FUNCTION, &part_of(&run, Some(grant.as_str())));
+        let progress = progress(self.ports.links, &key).await?.unwrap_or_default();
+        let place = match progress.place.clone().map(serde_json::from_value) {
+            Some(Ok(place)) => place,
+            _ => Place {
+                began_at: self.now(),
+                known_before: watermark(self.ports.links, FUNCTION, grant).await?.is_some(),
+                ..Place::default()
+            },
+        };
+        let by = format!("{run}/{grant}");
+        let calls_before = self.calls(crm);
+        let mut share = Share { job, grant, run, by, place, progress, calls_before, slowest: Duration::ZERO };
+        while !share.progress.ended {
+            match self.page(grant, share.place.cursor.as_deref(), work.deadline).await {
+                Ok(page) => {
+                    if !self.work_through(crm, &mut share, page, work).await? {
+                        send(self.ports.queue, &job.next_slice().to_message(FUNCTION)?).await?;
+                        let done = share.progress.steps;
+                        return Ok(Decision::done("goes on in a message of its own").with("steps", done));
+                    }
+                }
+                Err(error) if error.is_refused() && share.place.cursor.is_some() && !share.place.begun_anew => {
+                    // Cursors do not live for ever. What is done already costs little now.
+                    let Place { began_at, known_before, .. } = share.place;
+                    share.place = Place { began_at, known_before, begun_anew: true, ..Place::default() };
+                    let counts = [("begun anew", 1)];
+                    self.note(crm, &mut share, &counts, Vec::new()).await?;
+                }
+                Err(error) if error.is_refused() || error.is_out_of_reach() => {
+                    self.end(crm, &mut share, Some(error.to_string())).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if job.share {
+            self.close(&share.run, grant).await?;
+        }
+        let decision = Decision::done("address book looked through").with("run", share.run);
+        let decision =
+            share.progress.counts.iter().fold(decision, |decision, (name, count)| decision.with(name, *count));
+        Ok(match share.progress.problem {
+            Some(problem) => decision.with("problem", problem),
+            None => decision,
+        })
+    }
+
+    /// Works through the rest of a page. False if time is up before its end.
+    async fn work_through(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        page: Page<Contact>,
+        work: &Work,
+    ) -> Result<bool, Failure> {
+        let never_log = self.ports.never_log.current().await?;
+        let grant = share.grant.as_str();
+        let contacts = page.items.get(share.place.offset..).unwrap_or_default();
+        let read: Vec<Result<Copy, LeftAlone>> =
+            contacts.iter().map(|contact| read(grant, contact, &never_log, &self.settings.reading)).collect();
+        let keys: Vec<_> = read.iter().flatten().map(|copy| remembered::key(&copy.id)).collect();
+        let mut known = self.ports.links.get_many(&keys).await?.into_iter();
+        let mode =
+            Mode { by: &share.by.clone(), dry_run: share.job.dry_run, replace_existing: share.job.replace_existing };
+        let at_a_time = crm.at_a_time().max(1);
+        let (mut tally, mut tasks) = (Tally::new(mode.dry_run), Vec::new());
+        let last = read.len().saturating_sub(1);
+        for (number, contact) in read.into_iter().enumerate() {
+            match contact {
+                Err(left_alone) => tally.left_alone(left_alone),
+                Ok(copy) => {
+                    let remembered = known.next().flatten().map(|stored| Remembered::of(stored.link)).transpose()?;
+                    match remembered {
+                        Some(remembered) if self.still_holds(&remembered, &copy, mode) => {
+                            tally.remembered(&remembered, mode.by);
+                        }
+                        remembered => tasks.push(self.task(copy, remembered.as_ref(), share.place.known_before)),
+                    }
+                }
+            }
+            if tasks.len() < at_a_time && number < last {
+                continue;
+            }
+            let begun = Instant::now();
+            for outcome in self.look_at(crm, &tasks, mode, work.deadline).await? {
+                tally.looked_at(&outcome);
+            }
+            tasks.clear();
+            share.slowest = share.slowest.max(begun.elapsed());
+            share.place.offset += tally.contacts();
+            let is_last = number == last;
+            if is_last {
+                break;
+            }
+            let (counts, findings) = std::mem::replace(&mut tally, Tally::new(mode.dry_run)).into_counts();
+            self.note(crm, share, &counts, findings).await?;
+            if !share.has_time_for_more(work) {
+                return Ok(false);
+            }
+        }
+        let (mut counts, findings) = tally.into_counts();
+        counts.push(("pages", 1));
+        let Some(next) = page.next else {
+            self.note_last(crm, share, counts, findings).await?;
+            return Ok(true);
+        };
+        share.place = Place { cursor: Some(next), offset: 0, ..share.place.clone() };
+        self.note(crm, share, &counts, findings).await?;
+        Ok(share.has_time_for_more(work))
+    }
+
+    /// True if a contact needs no lookup.
+    fn still_holds(&self, remembered: &Remembered, copy: &Copy, mode: Mode<'_>) -> bool {
+        let is_wanted_again = mode.replace_existing && !remembered.outcome.kept.is_empty() && remembered.by != mode.by;
+        let reading = self.settings.reading.name();
+        !is_wanted_again && remembered.still_holds(copy, &reading, self.settings.lookup_ttl, self.now())
+    }
+
+    /// A contact that has to be looked up, with when it changed as far as that was seen.
+    pub(crate) fn task(&self, copy: Copy, remembered: Option<&Remembered>, known_before: bool) -> Task {
+        let changed_at = match remembered {
+            Some(remembered) if remembered.content == copy.content => remembered.changed_at,
+            Some(_) => self.now(),
+            None if known_before => self.now(),
+            None => 0,
+        };
+        Task { copy, changed_at }
+    }
+
+    /// A page of an account's contacts; after too many calls it is asked for again while there is time.
+    async fn page(
+        &self,
+        grant: &GrantId,
+        cursor: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Page<Contact>, NylasError> {
+        let mut waits = 0;
+        loop {
+            self.pace.until_ready().await;
+            let page = self.ports.nylas.contacts(grant, &self.settings.sources, cursor, deadline).await;
+            let Err(NylasError::Call(CallError::RateLimited { retry_after, .. })) = &page else { return page };
+            let jittered = (FIRST_WAIT * 2u32.pow(waits)).mul_f64(rand::rng().random());
+            let wait = retry_after.map_or(jittered, |asked| asked + jittered / 4);
+            if waits == MOST_WAITS || deadline.left() < wait + ENOUGH_TIME {
+                return page;
+            }
+            waits += 1;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn calls(&self, crm: &P::Crm) -> (u64, u64) {
+        (self.ports.nylas.calls_made(), crm.calls_made())
+    }
+
+    /// Saves what a step came to and where the next one begins.
+    async fn note(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        counts: &[(&'static str, u64)],
+        findings: Vec<Finding>,
+    ) -> Result<(), Failure> {
+        self.advance(crm, share, counts.to_vec(), Step { findings, ..Step::default() }).await
+    }
+
+    /// Saves what the last step came to.
+    async fn note_last(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        counts: Vec<(&'static str, u64)>,
+        findings: Vec<Finding>,
+    ) -> Result<(), Failure> {
+        if !share.job.dry_run {
+            let began_at = jiff::Timestamp::from_second(share.place.began_at).unwrap_or_default();
+            advance_watermark(self.ports.links, FUNCTION, share.grant, began_at, self.ports.clock.now()).await?;
+        }
+        self.advance(crm, share, counts, Step { findings, last: true, ..Step::default() }).await
+    }
+
+    /// Ends a share before its address book does.
+    async fn end(&self, crm: &P::Crm, share: &mut Share<'_>, problem: Option<String>) -> Result<(), Failure> {
+        self.advance(crm, share, Vec::new(), Step { last: true, problem, ..Step::default() }).await
+    }
+
+    async fn advance(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        mut counts: Vec<(&'static str, u64)>,
+        step: Step<'_>,
+    ) -> Result<(), Failure> {
+        let (nylas, crm) = self.calls(crm);
+        counts.extend([("Nylas calls", nylas - share.calls_before.0), ("CRM calls", crm - share.calls_before.1)]);
+        if step.last {
+            counts.push(("seconds", (self.now() - share.place.began_at).try_into().unwrap_or_default()));
+        }
+        counts.retain(|(_, count)| *count > 0);
+        let place = (!step.last).then(|| serde_json::to_value(&share.place)).transpose();
+        let place = place.map_err(|error| Failure::permanent("job.unwritable", error.to_string()))?;
+        let step = Step { number: share.progress.steps, counts: &counts, place, ..step };
+        let key = run_key(FUNCTION, &part_of(&share.run, Some(share.grant.as_str())));
+        share.progress = advance(self.ports.links, &key, &step, self.ports.clock.now()).await?;
+        share.calls_before = (nylas, crm);
+        Ok(())
+    }
+}
+
+/// The name of a job's run; of one that names none, when it was sent.
+pub(crate) fn run_of(job: &SyncJob, work: &Work) -> String {
+    job.run.clone().unwrap_or_else(|| work.sent_at.as_millisecond().to_string())
+}
