@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send backfill reconcile invite auto-join media never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,11 @@ reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
 	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")
+
+sync: ## Bring the address books' phones, titles and companies to the CRM now: [GRANT=<grant>] [DRY_RUN=1] [REPLACE_EXISTING=1] [RUN=] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") sync $(if $(GRANT),--grant "$(GRANT)") $(if $(filter-out 0 no false,$(DRY_RUN)),--dry-run) \
+	  $(if $(filter-out 0 no false,$(REPLACE_EXISTING)),--replace-existing) $(if $(RUN),--run "$(RUN)")
 
 # Links, rules and references reach the shell by its environment: quotes, `&` and `?` in them are read by nobody on the way.
 invite: ## Send a notetaker to a meeting: GRANT=<grant> LINK=<where people join> [AT=<time, else at once>] [STACK=<stack in AWS>]

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 #[path = "end_to_end/calendars.rs"]
 mod calendars;
+#[path = "end_to_end/contacts.rs"]
+mod contacts;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
 #[path = "end_to_end/notetakers.rs"]
@@ -97,6 +99,14 @@ async fn end_schedule(world: &World, name: &str) {
     let endpoint = world.engine.endpoint();
     let resources = tools.resources(&world.stack.name, Some(&endpoint)).await.expect("the stack's resources");
     world.engine.end_schedule(&resources[name]).await.expect("a schedule to end");
+}
+
+/// Lets a recurring schedule of the template go off within a minute, and every minute from then on.
+async fn begin_schedule_soon(world: &World, name: &str) {
+    let tools = Tools::find().expect("the tools");
+    let endpoint = world.engine.endpoint();
+    let resources = tools.resources(&world.stack.name, Some(&endpoint)).await.expect("the stack's resources");
+    world.engine.repeat_schedule(&resources[name], "rate(1 minute)").await.expect("a schedule to change");
 }
 
 fn prospect() -> String {

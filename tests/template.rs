@@ -30,7 +30,7 @@ const QUEUES: [(&str, u64); 6] = [
     ("TicketTriage", 30),
     ("ContactSync", 120),
 ];
-/// The queues that a schedule targets.
+/// The queues that take the jobs of schedules: from Scheduler itself, or what it could not hand over from a person.
 const QUEUES_OF_SCHEDULES: [&str; 6] =
     ["EmailActivity", "CalendarSync", "NotetakerMedia", "Onboarding", "TicketTriage", "ContactSync"];
 
@@ -74,10 +74,13 @@ impl Template {
     }
 
     fn statements_of(&self, function: &str) -> Vec<&Value> {
-        list(&self.role_of(function)["Policies"])
-            .iter()
-            .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
-            .collect()
+        statements(self.role_of(function))
+    }
+
+    /// Every action that a function may do on anything at all.
+    fn actions_of(&self, function: &str) -> BTreeSet<String> {
+        let actions = self.statements_of(function).into_iter().flat_map(|statement| one_or_more(&statement["Action"]));
+        actions.filter_map(|action| action.as_str().map(str::to_owned)).collect()
     }
 
     /// Whether a function may do `action` on the resource that has `mark` in its name.
@@ -111,6 +114,11 @@ fn in_long_form(value: serde_norway::Value) -> Value {
         }
         plain => serde_json::to_value(plain).expect("plain values have a JSON form"),
     }
+}
+
+/// What a role may do.
+fn statements(role: &Value) -> Vec<&Value> {
+    list(&role["Policies"]).iter().flat_map(|policy| list(&policy["PolicyDocument"]["Statement"])).collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -191,7 +199,7 @@ fn a_dead_letter_queue_takes_dead_letters_of_its_own_queue_only() {
 }
 
 #[test]
-fn exactly_the_queues_that_a_schedule_targets_deduplicate_by_content() {
+fn exactly_the_queues_that_take_the_jobs_of_schedules_deduplicate_by_content() {
     let template = Template::read();
     for (queue, _) in QUEUES {
         let by_content = &template.properties(&format!("{queue}Queue"))["ContentBasedDeduplication"];
@@ -209,7 +217,9 @@ fn every_function_reads_its_queue_in_partial_batches_with_a_bound_on_concurrency
             assert_eq!(event["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{function} {name}");
             let bound = json!({ "MaximumConcurrency": { "Ref": "WorkerConcurrency" } });
             assert_eq!(event["ScalingConfig"], bound, "{function} {name}");
-            assert_eq!(event["BatchSize"], 10, "{function} {name}");
+            // A slice of an address book has its invocation for itself.
+            let batch = if function == "ContactSyncFunction" { 1 } else { 10 };
+            assert_eq!(event["BatchSize"], batch, "{function} {name}");
             consumers += 1;
         }
     }
@@ -240,7 +250,7 @@ fn role_of_schedule(schedule: &Value) -> String {
 }
 
 #[test]
-fn every_schedule_has_a_time_zone_a_fifo_group_a_dead_letter_queue_and_the_permission_to_send() {
+fn every_schedule_has_a_time_zone_a_dead_letter_queue_and_the_permission_to_reach_its_fifo_group_or_function() {
     let template = Template::read();
     let mut count = 0;
     for (name, schedule) in template.of_type("AWS::Scheduler::Schedule") {
@@ -250,16 +260,29 @@ fn every_schedule_has_a_time_zone_a_fifo_group_a_dead_letter_queue_and_the_permi
         let input = target["Input"].as_str().or(target["Input"]["Fn::Sub"].as_str()).expect("an input");
         let input: Value = serde_json::from_str(input).expect("a job is JSON");
         assert!(input["type"].is_string(), "{name}");
-        let queue = target["Arn"]["Fn::GetAtt"].as_str().expect("the target is a queue").to_owned();
-        assert!(QUEUES_OF_SCHEDULES.iter().any(|listed| queue == format!("{listed}Queue.Arn")), "{name}: {queue}");
-        assert!(target["SqsParameters"]["MessageGroupId"].is_string(), "{name}");
+        let arn = target["Arn"]["Fn::GetAtt"].as_str().expect("the target is a resource");
+        let action = match template.resources()[arn.trim_end_matches(".Arn")]["Type"].as_str() {
+            Some("AWS::SQS::Queue") => {
+                assert!(QUEUES_OF_SCHEDULES.iter().any(|listed| arn == format!("{listed}Queue.Arn")), "{name}: {arn}");
+                assert!(target["SqsParameters"]["MessageGroupId"].is_string(), "{name}");
+                "sqs:SendMessage"
+            }
+            Some("AWS::Serverless::Function") => {
+                assert!(target.get("SqsParameters").is_none(), "{name}: a function has no groups");
+                "lambda:InvokeFunction"
+            }
+            other => panic!("{name} targets {other:?}"),
+        };
         let dead_letters = json!({ "Fn::GetAtt": "SchedulerDeadLetterQueue.Arn" });
         assert_eq!(target["DeadLetterConfig"]["Arn"], dead_letters, "{name}");
+        let retries = json!({ "MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 60 });
+        assert_eq!(target["RetryPolicy"], retries, "{name}");
         let role = template.properties(role_of_schedule(schedule).trim_end_matches(".Arn"));
-        let allowed = &role["Policies"][0]["PolicyDocument"]["Statement"][0];
-        assert_eq!(allowed["Action"], "sqs:SendMessage", "{name}");
-        for resource in [json!({ "Fn::GetAtt": queue }), dead_letters] {
-            assert!(list(&allowed["Resource"]).contains(&resource), "{name}: {resource}");
+        for (action, resource) in [(action, json!({ "Fn::GetAtt": arn })), ("sqs:SendMessage", dead_letters)] {
+            let allowed = statements(role).into_iter().any(|statement| {
+                statement["Action"] == action && one_or_more(&statement["Resource"]).contains(&resource)
+            });
+            assert!(allowed, "{name}: {action} on {resource}");
         }
         count += 1;
     }
@@ -269,6 +292,23 @@ fn every_schedule_has_a_time_zone_a_fifo_group_a_dead_letter_queue_and_the_permi
         true,
         "Scheduler takes standard queues only"
     );
+}
+
+#[test]
+fn the_role_of_the_schedules_may_send_to_their_queues_and_start_contact_sync_and_nothing_else() {
+    let template = Template::read();
+    let [send, start] = statements(template.properties("SchedulerRole"))[..] else { panic!("it has two statements") };
+    assert_eq!(send["Action"], "sqs:SendMessage");
+    let queues: BTreeSet<String> = list(&send["Resource"])
+        .iter()
+        .map(|queue| queue["Fn::GetAtt"].as_str().expect("a queue by its ARN").to_owned())
+        .collect();
+    // Contact-sync fills its queue itself.
+    let expected = QUEUES_OF_SCHEDULES.iter().filter(|queue| **queue != "ContactSync");
+    let expected = expected.map(|queue| format!("{queue}Queue.Arn")).chain(["SchedulerDeadLetterQueue.Arn".to_owned()]);
+    assert_eq!(queues, expected.collect());
+    assert_eq!(start["Action"], "lambda:InvokeFunction");
+    assert_eq!(start["Resource"], json!({ "Fn::GetAtt": "ContactSyncFunction.Arn" }));
 }
 
 #[test]
@@ -322,8 +362,15 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
     let template = Template::read();
     let operator = "OperatorFunction";
     assert_eq!(template.properties(operator)["Timeout"], 300);
-    for queue in ["EmailActivityQueue.Arn", "CalendarSyncQueue.Arn", "NotetakerMediaQueue.Arn"] {
-        assert!(template.may(operator, "sqs:SendMessage", queue), "{queue}");
+    for (variable, queue) in [
+        ("EMAIL_ACTIVITY_QUEUE_URL", "EmailActivityQueue"),
+        ("CALENDAR_SYNC_QUEUE_URL", "CalendarSyncQueue"),
+        ("NOTETAKER_MEDIA_QUEUE_URL", "NotetakerMediaQueue"),
+        ("CONTACT_SYNC_QUEUE_URL", "ContactSyncQueue"),
+    ] {
+        assert!(template.may(operator, "sqs:SendMessage", &format!("\"{queue}.Arn")), "{queue}");
+        let known = &template.properties(operator)["Environment"]["Variables"][variable];
+        assert_eq!(*known, json!({ "Ref": queue }), "{variable}");
     }
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
@@ -404,12 +451,7 @@ fn ticket_triage_may_read_the_rules_file_but_write_nothing_into_the_bucket_and_r
     for secret in ["NylasApiKeySecret", "CrmApiKeySecret", "TicketApiKeySecret", "AlertWebhookSecret"] {
         assert!(template.may(triage, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
     }
-    let statements = template.statements_of(triage);
-    let actions: BTreeSet<String> = statements
-        .iter()
-        .flat_map(|statement| one_or_more(&statement["Action"]))
-        .filter_map(|action| action.as_str().map(str::to_owned))
-        .collect();
+    let actions = template.actions_of(triage);
     let expected = [
         "dynamodb:GetItem",
         "dynamodb:PutItem",
@@ -431,6 +473,114 @@ fn ticket_triage_may_read_the_rules_file_but_write_nothing_into_the_bucket_and_r
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn contact_sync_may_queue_to_itself_read_and_write_many_links_read_the_never_log_list_and_its_secrets_and_no_more() {
+    let template = Template::read();
+    let contacts = "ContactSyncFunction";
+    for queue in ["ContactSyncQueue", "ContactSyncDeadLetterQueue", "SchedulerDeadLetterQueue"] {
+        assert!(template.may(contacts, "sqs:SendMessage", &format!("\"{queue}.Arn")), "{queue}");
+    }
+    assert!(template.may(contacts, "s3:GetObject", &format!("/{}\"", shared::aws::never_log::NEVER_LOG_KEY)));
+    assert!(template.may(contacts, "s3:GetObject", "/bodies/*"));
+    for secret in ["NylasApiKeySecret", "CrmApiKeySecret"] {
+        assert!(template.may(contacts, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    for secret in ["TicketApiKeySecret", "AlertWebhookSecret", "WebhookSecret", "EventsSecret"] {
+        assert!(!template.may(contacts, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    for (action, table) in [
+        ("dynamodb:UpdateItem", "DedupTable"),
+        ("dynamodb:GetItem", "LinksTable"),
+        ("dynamodb:PutItem", "LinksTable"),
+        ("dynamodb:BatchGetItem", "LinksTable"),
+        ("dynamodb:BatchWriteItem", "LinksTable"),
+    ] {
+        let of = template.statements_of(contacts);
+        let mut of = of.iter().filter(|statement| one_or_more(&statement["Action"]).contains(&json!(action)));
+        let only = of.next().unwrap_or_else(|| panic!("{action} is missing"));
+        assert_eq!(only["Resource"], json!({ "Fn::GetAtt": format!("{table}.Arn") }), "{action}");
+        assert!(of.next().is_none(), "{action} stands twice");
+    }
+    let expected = [
+        "dynamodb:BatchGetItem",
+        "dynamodb:BatchWriteItem",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "s3:GetObject",
+        "s3:ListBucket",
+        "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
+    assert_eq!(template.actions_of(contacts).iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_nightly_sync_is_handed_to_contact_sync_where_there_is_a_crm_and_is_kept_if_it_fails() {
+    let template = Template::read();
+    let schedule = &template.resources()["NightlyContactSync"];
+    assert_eq!(schedule["Condition"], "HasCrm");
+    assert_eq!(schedule["Properties"]["ScheduleExpression"], json!({ "Ref": "ContactSyncSchedule" }));
+    let target = &schedule["Properties"]["Target"];
+    assert_eq!(target["Arn"], json!({ "Fn::GetAtt": "ContactSyncFunction.Arn" }));
+    let job: Value = serde_json::from_str(target["Input"].as_str().expect("an input")).expect("a job");
+    assert_eq!(job, json!({ "type": shared::contact_sync::SYNC }));
+    // Scheduler counts it as delivered once Lambda has taken it; what then fails is Lambda's to keep.
+    let kept = &template.properties("ContactSyncFunction")["EventInvokeConfig"]["DestinationConfig"]["OnFailure"];
+    let dead_letters = json!({ "Fn::GetAtt": "SchedulerDeadLetterQueue.Arn" });
+    assert_eq!(*kept, json!({ "Type": "SQS", "Destination": dead_letters }));
+}
+
+#[test]
+fn contact_sync_is_told_whose_contacts_to_look_at_for_how_long_to_leave_them_and_where_numbers_are_from() {
+    let template = Template::read();
+    let variables = &template.properties("ContactSyncFunction")["Environment"]["Variables"];
+    for (variable, parameter) in [
+        ("CONTACT_SOURCES", "ContactSources"),
+        ("CONTACT_LOOKUP_TTL", "ContactLookupTtl"),
+        ("PHONE_REGION", "PhoneRegion"),
+    ] {
+        assert_eq!(variables[variable], json!({ "Ref": parameter }), "{variable}");
+    }
+}
+
+#[test]
+fn parameters_of_contact_sync_take_what_the_function_can_read_and_refuse_the_rest() {
+    let template = Template::read();
+    for (parameter, taken, refused) in [
+        (
+            "ContactLookupTtl",
+            &["1m", "90m", "9999m", "48h", "720h", "7d", "30d"][..],
+            &["", "7", "0d", "5s", "721h", "800h", "31d", "40d", "1w", "7 d"][..],
+        ),
+        (
+            "ContactSources",
+            &["address_book", "address_book,inbox", "address_book, domain, inbox"],
+            &["", "all", "address_book,", "address_book;inbox", "inboxes"],
+        ),
+        ("PhoneRegion", &["", "SE", "US"], &["se", "S", "SWE", "46", "+46"]),
+        ("ContactSyncSchedule", &["cron(0 2 * * ? *)", "rate(1 day)"], &["", "daily", "at(2026-01-01T00:00:00)"]),
+    ] {
+        let parameter = &template.parameters()[parameter];
+        let rule = json!({ "pattern": parameter["AllowedPattern"], "maxLength": parameter["MaxLength"] });
+        let rule = jsonschema::validator_for(&rule).expect("the bounds of a parameter can be read");
+        for text in taken {
+            assert!(rule.is_valid(&json!(text)), "{text} is refused by {parameter}");
+        }
+        for text in refused {
+            assert!(!rule.is_valid(&json!(text)), "{text} is taken by {parameter}");
+        }
+    }
 }
 
 #[test]
@@ -599,16 +749,47 @@ fn an_alarm_over_several_queues_takes_the_highest_of_all_it_lists() {
     let mut count = 0;
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         let metrics = list(&alarm["Properties"]["Metrics"]);
-        let Some((answer, watched)) = metrics.split_first() else { continue };
-        assert_eq!(answer["Expression"], "MAX(METRICS())", "{name}");
+        let Some((answer, others)) = metrics.split_first() else { continue };
         assert!(answer.get("ReturnData").is_none(), "{name}: one metric is the alarm's own");
-        for metric in watched {
+        let ids = |of: &[&Value]| -> Vec<String> {
+            of.iter().map(|metric| metric["Id"].as_str().expect("a metric has an id").to_owned()).collect()
+        };
+        let (scaled, watched): (Vec<&Value>, Vec<&Value>) =
+            others.iter().partition(|metric| metric.get("Expression").is_some());
+        for metric in others {
             assert_eq!(metric["ReturnData"], false, "{name}");
+        }
+        for metric in &watched {
             assert_eq!(metric["MetricStat"]["Period"], 300, "{name}");
         }
+        // Every queue counts: as it is, or as the part of it that the alarm's threshold is for.
+        let mut counted = ids(&watched);
+        for metric in &scaled {
+            let (of, _) = metric["Expression"].as_str().and_then(|part| part.split_once(" / ")).expect("a part");
+            let whole = counted.iter_mut().find(|id| *id == of).unwrap_or_else(|| panic!("{name}: {of} is not listed"));
+            metric["Id"].as_str().expect("a metric has an id").clone_into(whole);
+        }
+        let highest =
+            if scaled.is_empty() { "MAX(METRICS())".to_owned() } else { format!("MAX([{}])", counted.join(", ")) };
+        assert_eq!(answer["Expression"], highest, "{name}");
+        assert_eq!(watched.len(), QUEUES.len(), "{name}");
         count += 1;
     }
     assert_eq!(count, 2);
+}
+
+#[test]
+fn messages_of_contact_sync_may_wait_six_times_as_long_as_others_before_people_are_told() {
+    let template = Template::read();
+    let alarm = template.properties("QueueAgeAlarm");
+    assert_eq!(alarm["Threshold"], 3600);
+    let scaled: Vec<&Value> =
+        list(&alarm["Metrics"])[1..].iter().filter(|metric| metric.get("Expression").is_some()).collect();
+    let [scaled] = scaled[..] else { panic!("one queue has another threshold") };
+    assert_eq!(scaled["Expression"], "contacts / 6");
+    let contacts = list(&alarm["Metrics"]).iter().find(|metric| metric["Id"] == "contacts").expect("it is watched");
+    let queue = &contacts["MetricStat"]["Metric"]["Dimensions"][0]["Value"];
+    assert_eq!(*queue, json!({ "Fn::GetAtt": "ContactSyncQueue.QueueName" }));
 }
 
 #[test]
@@ -670,7 +851,11 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "WorkerConcurrency": 2,
         "IngressReservedConcurrency": 0,
         "ReconcileSchedule": "cron(30 1 * * ? *)",
+        "ContactSyncSchedule": "cron(0 2 * * ? *)",
         "ScheduleTimeZone": "UTC",
+        "ContactSources": "address_book",
+        "ContactLookupTtl": "7d",
+        "PhoneRegion": "",
         "LogRetentionDays": 30,
         "AlertWebhookUrl": "",
         "MediaRetentionDays": 0,
@@ -750,12 +935,22 @@ fn the_environment_of_every_function_fits_lambda_at_the_longest_parameters() {
     }
 }
 
+/// The most characters that the name of the stack can have: queues bear it, and the name of a queue has at most 80. A
+/// longer one is refused at deployment, before there is a function.
+fn longest_stack_name(template: &Template) -> usize {
+    let names = template.of_type("AWS::SQS::Queue").filter_map(|(_, queue)| {
+        queue["Properties"]["QueueName"]["Fn::Sub"].as_str()?.strip_prefix("${AWS::StackName}").map(str::len)
+    });
+    80 - names.max().expect("queues bear the name of the stack")
+}
+
 /// The most characters that the name, address or ARN of a resource can have: what its kind allows for a name, as AWS
-/// documents it (a queue 80, a role 64, a group of schedules 64, a bucket 63), with the longest stack name where `CloudFormation` makes it up from
-/// that, and what an address or ARN adds.
+/// documents it (a queue 80, a role 64, a group of schedules 64, a bucket 63), with the longest stack name where
+/// `CloudFormation` makes it up from that and 12 or 13 characters of its own, and what an address or ARN adds.
 fn longest_of_resource(template: &Template, value: &Value) -> usize {
     if value["Ref"] == "AWS::StackId" {
-        return 240;
+        // arn:aws-us-gov:cloudformation:<region>:<account>:stack/<name>/<UUID>.
+        return 115 + longest_stack_name(template);
     }
     let named = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()).unwrap_or_default();
     let name = named.split('.').next().unwrap_or_default();
@@ -764,7 +959,7 @@ fn longest_of_resource(template: &Template, value: &Value) -> usize {
         "AWS::SQS::Queue" => 140,
         // Named after its resource, not after the stack.
         "AWS::SecretsManager::Secret" => 120,
-        "AWS::DynamoDB::Table" => 165,
+        "AWS::DynamoDB::Table" => longest_stack_name(template) + name.len() + 15,
         "AWS::IAM::Role" => 110,
         "AWS::S3::Bucket" => 63,
         "AWS::Scheduler::ScheduleGroup" => 64,
@@ -814,6 +1009,7 @@ fn outputs_have_the_names_of_the_design() {
         "NotetakerMediaFunctionName",
         "OnboardingTransitionsFunctionName",
         "TicketTriageFunctionName",
+        "ContactSyncFunctionName",
         "OperatorFunctionName",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {

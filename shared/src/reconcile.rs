@@ -331,9 +331,9 @@ pub async fn fan_out<P: Clone + Default + Serialize + DeserializeOwned>(
     let grants = all_grants(nylas, work.deadline).await?;
     let (valid, invalid): (Vec<_>, Vec<_>) = grants.into_iter().filter(&wanted).partition(Grant::is_valid);
     let grants: Vec<String> = valid.into_iter().map(|grant| grant.id).collect();
-    futures_util::stream::iter(&grants)
+    futures_util::stream::iter(grants.clone())
         .map(async |grant| {
-            let (grant_id, to) = (Some(grant.clone()), Some(job.end(work)));
+            let (grant_id, to) = (Some(grant), Some(job.end(work)));
             let one = ReconcileJob { grant_id, except_grant_ids: None, to, ..job.clone() };
             send(queue, &one.to_message(function)?).await
         })

@@ -1,5 +1,5 @@
-//! Gives the operator a command through `sam remote invoke`, as `make backfill`, `make reconcile`, `make invite`,
-//! `make auto-join`, `make media` and `make triage-rules` do, and watches a run for longer than one invocation can.
+//! Gives the operator a command through `sam remote invoke`, as `make backfill`, `make reconcile`, `make sync`,
+//! `make invite`, `make auto-join`, `make media` and `make triage-rules` do, and watches a run for longer than one invocation can.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -25,6 +25,8 @@ pub enum Operation {
     Backfill(BackfillArguments),
     /// Looks for what Nylas has not notified of.
     Reconcile(ReconcileArguments),
+    /// Brings the phones, titles and companies of address books to the CRM.
+    Sync(SyncArguments),
     /// Sends a notetaker to a meeting.
     Invite(InviteArguments),
     /// Shows or sets by which rules notetakers join the meetings of a calendar.
@@ -71,6 +73,23 @@ pub struct ReconcileArguments {
     /// Until when.
     #[arg(long)]
     to: Option<String>,
+    /// Starts nothing and shows how far this run has come.
+    #[arg(long)]
+    run: Option<String>,
+}
+
+/// What a sync of address books can be told.
+#[derive(Debug, Clone, Args)]
+pub struct SyncArguments {
+    /// The account; all if there is none.
+    #[arg(long)]
+    grant: Option<String>,
+    /// Writes nothing and shows what would be written.
+    #[arg(long)]
+    dry_run: bool,
+    /// Replaces values, too, that stood in the CRM before anything was written there.
+    #[arg(long)]
+    replace_existing: bool,
     /// Starts nothing and shows how far this run has come.
     #[arg(long)]
     run: Option<String>,
@@ -217,6 +236,13 @@ impl Operation {
                 ("to", text(arguments.to.as_deref())),
                 ("run", text(arguments.run.as_deref())),
             ],
+            Self::Sync(arguments) => vec![
+                ("command", Some(json!("sync"))),
+                ("grant_id", text(arguments.grant.as_deref())),
+                ("dry_run", arguments.dry_run.then_some(Value::Bool(true))),
+                ("replace_existing", arguments.replace_existing.then_some(Value::Bool(true))),
+                ("run", text(arguments.run.as_deref())),
+            ],
             Self::Invite(arguments) => vec![
                 ("command", Some(json!("invite"))),
                 ("grant_id", Some(json!(arguments.grant))),
@@ -242,7 +268,7 @@ impl Operation {
 
     /// Whether it is about a run, which is watched.
     fn is_run(&self) -> bool {
-        matches!(self, Self::Backfill(_) | Self::Reconcile(_))
+        matches!(self, Self::Backfill(_) | Self::Reconcile(_) | Self::Sync(_))
     }
 }
 
@@ -442,6 +468,18 @@ mod tests {
                 "command": "reconcile", "grant_id": "g", "what": "mail", "from": "2026-03-01", "to": "2026-03-02",
             })
         );
+    }
+
+    #[test]
+    fn command_line_for_address_books_becomes_an_event_of_a_run_that_is_watched() {
+        assert_eq!(event(&["sync"]), json!({ "command": "sync" }));
+        assert_eq!(
+            event(&["sync", "--grant", "g", "--dry-run", "--replace-existing"]),
+            json!({ "command": "sync", "grant_id": "g", "dry_run": true, "replace_existing": true })
+        );
+        assert_eq!(event(&["sync", "--run", "r"]), json!({ "command": "sync", "run": "r" }));
+        let line = CommandLine::try_parse_from(["operate", "sync"]).expect("a command line");
+        assert!(line.operation.is_run());
     }
 
     #[test]

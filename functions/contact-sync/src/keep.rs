@@ -429,7 +429,7 @@ fn outcomes_of(
                 // Written now, so it counts here even if it is another's word.
                 let (_, outcome) = &mut outcomes[whose.unwrap_or_default()];
                 outcome.written.push(field);
-                outcome.changes.push(finding(of, field, over.as_deref(), value, "written"));
+                outcome.changes.push(finding(of, field, over.as_deref(), value, "would be written"));
             }
             Plan::Kept { stands, proposed, why } => {
                 if let Some(whose) = whose {

@@ -15,11 +15,11 @@ use std::future::Future;
 
 /// The address books of the connected accounts.
 pub trait AddressBooks: ListGrants {
-    /// A page of an account's contacts, from sources that are separated by commas.
+    /// A page of an account's contacts, from one source.
     fn contacts(
         &self,
         grant: &GrantId,
-        sources: &str,
+        source: &str,
         page_token: Option<&str>,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Page<Contact>, NylasError>> + Send;
@@ -40,11 +40,11 @@ impl AddressBooks for Nylas {
     async fn contacts(
         &self,
         grant: &GrantId,
-        sources: &str,
+        source: &str,
         page_token: Option<&str>,
         deadline: Deadline,
     ) -> Result<Page<Contact>, NylasError> {
-        self.contacts(grant, sources, page_token, deadline).await
+        self.contacts(grant, source, page_token, deadline).await
     }
 
     async fn contact(&self, grant: &GrantId, id: &str, deadline: Deadline) -> Result<Option<Contact>, NylasError> {

@@ -41,8 +41,8 @@ const SOURCES: [&str; 3] = ["address_book", "domain", "inbox"];
 pub struct Settings {
     /// How contacts are read.
     pub reading: Reading,
-    /// The sources of contacts, separated by commas.
-    pub sources: String,
+    /// The sources of contacts, one or more.
+    pub sources: Vec<String>,
     /// How long an unchanged contact is not looked up again, in seconds.
     pub lookup_ttl: i64,
 }
@@ -54,11 +54,11 @@ impl Settings {
     /// If a variable of the environment cannot be used.
     pub fn from_environment(worker: &Worker, environment: &Environment) -> Result<Self, ConfigurationError> {
         let region = environment.parsed("PHONE_REGION", PhoneRegion::default(), str::parse)?;
-        let sources = environment.parsed("CONTACT_SOURCES", SOURCES[0].to_owned(), |list| {
+        let sources = environment.parsed("CONTACT_SOURCES", vec![SOURCES[0].to_owned()], |list| {
             let sources: Vec<&str> = list.split(',').map(str::trim).filter(|source| !source.is_empty()).collect();
             match sources.iter().find(|source| !SOURCES.contains(source)) {
                 Some(unknown) => Err(format!("`{unknown}` is none of {}", SOURCES.join(", "))),
-                None => Ok(sources.join(",")),
+                None => Ok(sources.into_iter().map(str::to_owned).collect()),
             }
         })?;
         let lookup_ttl = environment.duration("CONTACT_LOOKUP_TTL", LOOKUP_TTL)?.min(LONGEST_LOOKUP_TTL);
@@ -113,9 +113,7 @@ impl<'a, P: Ports> ContactSync<'a, P> {
             let what = "the notification names no account or no contact; compare it with what Nylas sends";
             return Err(Failure::permanent("body.unreadable", what));
         };
-        let wanted = |contact: &Contact| {
-            contact.source.is_empty() || self.settings.sources.split(',').any(|source| source == contact.source)
-        };
+        let wanted = |contact: &Contact| contact.source.is_empty() || self.settings.sources.contains(&contact.source);
         let never_log = self.ports.never_log.current().await?;
         let told: Option<Contact> = object_in(&work.body);
         if let Some(told) = &told

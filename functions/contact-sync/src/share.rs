@@ -9,7 +9,7 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::notification::GrantId;
 use shared::engine::job::send;
-use shared::engine::progress::{Finding, Progress, Step, advance, progress, run_key};
+use shared::engine::progress::{Progress, Step, advance, progress, run_key};
 use shared::engine::watermark::{advance_watermark, watermark};
 use shared::engine::{Deadline, ManyLinks as _, NeverLogged as _, Work};
 use shared::http::CallError;
@@ -39,6 +39,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How far a share has come.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Place {
+    /// Which of the sources of contacts: Google, Microsoft and EWS list one at a time (Nylas API reference, contacts).
+    #[serde(default)]
+    source: usize,
     /// The cursor of the page; none for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
@@ -67,6 +70,13 @@ struct Share<'s> {
     calls_before: (u64, u64),
     /// The longest that a step has taken in this invocation.
     slowest: Duration,
+}
+
+impl Place {
+    /// The first page of a source.
+    fn at_source(&self, source: usize) -> Self {
+        Self { source, cursor: None, offset: 0, ..self.clone() }
+    }
 }
 
 impl Share<'_> {
@@ -103,7 +113,8 @@ impl<P: Ports> ContactSync<'_, P> {
         let calls_before = self.calls(crm);
         let mut share = Share { job, grant, run, by, place, progress, calls_before, slowest: Duration::ZERO };
         while !share.progress.ended {
-            match self.page(grant, share.place.cursor.as_deref(), work.deadline).await {
+            let source = self.settings.sources.get(share.place.source).map_or("address_book", String::as_str);
+            match self.page(grant, source, share.place.cursor.as_deref(), work.deadline).await {
                 Ok(page) => {
                     if !self.work_through(crm, &mut share, page, work).await? {
                         send(self.ports.queue, &job.next_slice().to_message(FUNCTION)?).await?;
@@ -113,13 +124,17 @@ impl<P: Ports> ContactSync<'_, P> {
                 }
                 Err(error) if error.is_refused() && share.place.cursor.is_some() && !share.place.begun_anew => {
                     // Cursors do not live for ever. What is done already costs little now.
-                    let Place { began_at, known_before, .. } = share.place;
-                    share.place = Place { began_at, known_before, begun_anew: true, ..Place::default() };
-                    let counts = [("begun anew", 1)];
-                    self.note(crm, &mut share, &counts, Vec::new()).await?;
+                    share.place = Place { begun_anew: true, ..share.place.at_source(share.place.source) };
+                    self.note(crm, &mut share, vec![("begun anew", 1)], Step::default()).await?;
                 }
+                Err(error @ NylasError::GrantExpired(_)) => {
+                    let step = Step { last: true, problem: Some(error.to_string()), ..Step::default() };
+                    self.note(crm, &mut share, Vec::new(), step).await?;
+                }
+                // Another source may be readable all the same.
                 Err(error) if error.is_refused() || error.is_out_of_reach() => {
-                    self.end(crm, &mut share, Some(error.to_string())).await?;
+                    let problem = Some(format!("the source {source} cannot be read: {error}"));
+                    self.next_source(crm, &mut share, Vec::new(), Step { problem, ..Step::default() }).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -184,20 +199,41 @@ impl<P: Ports> ContactSync<'_, P> {
                 break;
             }
             let (counts, findings) = std::mem::replace(&mut tally, Tally::new(mode.dry_run)).into_counts();
-            self.note(crm, share, &counts, findings).await?;
+            self.note(crm, share, counts, Step { findings, ..Step::default() }).await?;
             if !share.has_time_for_more(work) {
                 return Ok(false);
             }
         }
         let (mut counts, findings) = tally.into_counts();
         counts.push(("pages", 1));
-        let Some(next) = page.next else {
-            self.note_last(crm, share, counts, findings).await?;
-            return Ok(true);
-        };
-        share.place = Place { cursor: Some(next), offset: 0, ..share.place.clone() };
-        self.note(crm, share, &counts, findings).await?;
-        Ok(share.has_time_for_more(work))
+        let step = Step { findings, ..Step::default() };
+        match page.next {
+            Some(next) => {
+                share.place = Place { cursor: Some(next), ..share.place.at_source(share.place.source) };
+                self.note(crm, share, counts, step).await?;
+            }
+            None => self.next_source(crm, share, counts, step).await?,
+        }
+        Ok(share.progress.ended || share.has_time_for_more(work))
+    }
+
+    /// Saves what the last step of a source came to. After the last source the share has ended, and what is new in the
+    /// address book from now on has changed lately.
+    async fn next_source(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        counts: Vec<(&'static str, u64)>,
+        step: Step<'_>,
+    ) -> Result<(), Failure> {
+        share.place = share.place.at_source(share.place.source + 1);
+        let last = share.place.source >= self.settings.sources.len();
+        let is_whole = step.problem.is_none() && share.progress.problem.is_none();
+        if last && is_whole && !share.job.dry_run {
+            let began_at = jiff::Timestamp::from_second(share.place.began_at).unwrap_or_default();
+            advance_watermark(self.ports.links, FUNCTION, share.grant, began_at, self.ports.clock.now()).await?;
+        }
+        self.note(crm, share, counts, Step { last, ..step }).await
     }
 
     /// True if a contact needs no lookup.
@@ -222,13 +258,14 @@ impl<P: Ports> ContactSync<'_, P> {
     async fn page(
         &self,
         grant: &GrantId,
+        source: &str,
         cursor: Option<&str>,
         deadline: Deadline,
     ) -> Result<Page<Contact>, NylasError> {
         let mut waits = 0;
         loop {
             self.pace.until_ready().await;
-            let page = self.ports.nylas.contacts(grant, &self.settings.sources, cursor, deadline).await;
+            let page = self.ports.nylas.contacts(grant, source, cursor, deadline).await;
             let Err(NylasError::Call(CallError::RateLimited { retry_after, .. })) = &page else { return page };
             let jittered = (FIRST_WAIT * 2u32.pow(waits)).mul_f64(rand::rng().random());
             let wait = retry_after.map_or(jittered, |asked| asked + jittered / 4);
@@ -246,36 +283,6 @@ impl<P: Ports> ContactSync<'_, P> {
 
     /// Saves what a step came to and where the next one begins.
     async fn note(
-        &self,
-        crm: &P::Crm,
-        share: &mut Share<'_>,
-        counts: &[(&'static str, u64)],
-        findings: Vec<Finding>,
-    ) -> Result<(), Failure> {
-        self.advance(crm, share, counts.to_vec(), Step { findings, ..Step::default() }).await
-    }
-
-    /// Saves what the last step came to.
-    async fn note_last(
-        &self,
-        crm: &P::Crm,
-        share: &mut Share<'_>,
-        counts: Vec<(&'static str, u64)>,
-        findings: Vec<Finding>,
-    ) -> Result<(), Failure> {
-        if !share.job.dry_run {
-            let began_at = jiff::Timestamp::from_second(share.place.began_at).unwrap_or_default();
-            advance_watermark(self.ports.links, FUNCTION, share.grant, began_at, self.ports.clock.now()).await?;
-        }
-        self.advance(crm, share, counts, Step { findings, last: true, ..Step::default() }).await
-    }
-
-    /// Ends a share before its address book does.
-    async fn end(&self, crm: &P::Crm, share: &mut Share<'_>, problem: Option<String>) -> Result<(), Failure> {
-        self.advance(crm, share, Vec::new(), Step { last: true, problem, ..Step::default() }).await
-    }
-
-    async fn advance(
         &self,
         crm: &P::Crm,
         share: &mut Share<'_>,

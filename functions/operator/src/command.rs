@@ -32,6 +32,8 @@ pub enum Command {
     Backfill,
     /// Look for what Nylas has not notified of.
     Reconcile,
+    /// Bring what address books say of contacts to the CRM.
+    Sync,
     /// Send a notetaker to a meeting.
     Invite,
     /// Show or set by which rules notetakers join the meetings of a calendar.
@@ -44,8 +46,8 @@ pub enum Command {
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Backfill, Self::Reconcile, Self::Invite, Self::AutoJoin, Self::Media, Self::TriageRules];
+    pub const ALL: [Self; 7] =
+        [Self::Backfill, Self::Reconcile, Self::Sync, Self::Invite, Self::AutoJoin, Self::Media, Self::TriageRules];
 
     /// The name, as it stands in an event.
     #[must_use]
@@ -53,6 +55,7 @@ impl Command {
         match self {
             Self::Backfill => "backfill",
             Self::Reconcile => "reconcile",
+            Self::Sync => "sync",
             Self::Invite => "invite",
             Self::AutoJoin => "auto_join",
             Self::Media => "media",
@@ -67,6 +70,7 @@ impl Command {
         match self {
             Self::Backfill => json!({ "command": "backfill", "grant_id": grant, "days": 90 }),
             Self::Reconcile => json!({ "command": "reconcile", "grant_id": grant, "what": "mail" }),
+            Self::Sync => json!({ "command": "sync", "grant_id": grant, "dry_run": true }),
             Self::Invite => {
                 json!({ "command": "invite", "grant_id": grant, "meeting_link": "https://meet.google.com/abc-defg-hij" })
             }
@@ -95,6 +99,8 @@ pub enum Function {
     CalendarSync,
     /// It handles what notetakers bring.
     NotetakerMedia,
+    /// It handles address books.
+    ContactSync,
 }
 
 impl Function {
@@ -105,6 +111,7 @@ impl Function {
             Self::EmailActivity => "email-activity",
             Self::CalendarSync => "calendar-sync",
             Self::NotetakerMedia => "notetaker-media",
+            Self::ContactSync => "contact-sync",
         }
     }
 }
@@ -166,6 +173,13 @@ pub enum Job {
         from: Option<i64>,
         /// Until when, in Unix seconds; none for now.
         to: Option<i64>,
+    },
+    /// Bring the phones, titles and companies of address books.
+    Sync {
+        /// True if nothing is to be written, only told what would be.
+        dry_run: bool,
+        /// True if values that stood in the CRM before anything was written there may be replaced.
+        replace_existing: bool,
     },
 }
 
@@ -303,6 +317,16 @@ struct ReconcileFields {
     wait_seconds: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SyncFields {
+    grant_id: Option<String>,
+    dry_run: Option<bool>,
+    replace_existing: Option<bool>,
+    run: Option<String>,
+    wait_seconds: Option<u64>,
+}
+
 /// What is to be reconciled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -330,6 +354,7 @@ impl Request {
         let read = match command {
             Command::Backfill => backfill(fields, now.as_second()).map(Self::Run),
             Command::Reconcile => reconcile(fields, now.as_second()).map(Self::Run),
+            Command::Sync => sync(fields).map(Self::Run),
             Command::Invite => Invitation::read(fields, now.as_second()).map(Self::Invite),
             Command::AutoJoin => AutoJoin::read(fields).map(Self::AutoJoin),
             Command::Media => MediaLink::read(fields).map(Self::Media),
@@ -425,6 +450,26 @@ fn reconcile(fields: Map<String, Value>, now: i64) -> Result<RunRequest, BadComm
             Some(What::Notes) => &[Function::NotetakerMedia],
             None => &[Function::EmailActivity, Function::CalendarSync, Function::NotetakerMedia],
         },
+        order,
+        wait: fields.wait_seconds.map(Duration::from_secs),
+    })
+}
+
+fn sync(fields: Map<String, Value>) -> Result<RunRequest, BadCommand> {
+    let fields: SyncFields = fields_of(fields)?;
+    let order = if let Some(run) = fields.run {
+        let given = [("dry_run", fields.dry_run.is_some()), ("replace_existing", fields.replace_existing.is_some())];
+        shown_run(run, &given)?
+    } else {
+        Order::Start(Job::Sync {
+            dry_run: fields.dry_run.unwrap_or_default(),
+            replace_existing: fields.replace_existing.unwrap_or_default(),
+        })
+    };
+    Ok(RunRequest {
+        command: Command::Sync,
+        grant: grant_of(fields.grant_id)?,
+        functions: &[Function::ContactSync],
         order,
         wait: fields.wait_seconds.map(Duration::from_secs),
     })
@@ -556,10 +601,25 @@ mod tests {
     }
 
     #[test]
+    fn sync_is_for_the_address_books_of_all_accounts_and_writes_what_replaces_nothing_unless_it_is_told_otherwise() {
+        let request = read(&json!({ "command": "sync" })).expect("a request");
+        assert_eq!((request.grant, request.wait), (None, None));
+        assert_eq!(request.functions, [Function::ContactSync]);
+        assert_eq!(request.order, Order::Start(Job::Sync { dry_run: false, replace_existing: false }));
+        let event = json!({ "command": "sync", "grant_id": " g ", "dry_run": true, "wait_seconds": 7 });
+        let request = read(&event).expect("a request");
+        assert_eq!((request.grant, request.wait), (GrantId::parse("g"), Some(Duration::from_secs(7))));
+        assert_eq!(request.order, Order::Start(Job::Sync { dry_run: true, replace_existing: false }));
+        let event = json!({ "command": "sync", "dry_run": false, "replace_existing": true });
+        assert_eq!(started(&event), Job::Sync { dry_run: false, replace_existing: true });
+    }
+
+    #[test]
     fn run_that_is_named_is_shown_and_nothing_is_started() {
         for event in [
             json!({ "command": "backfill", "grant_id": "g", "run": "by-hand.1" }),
             json!({ "command": "reconcile", "run": "by-hand.1", "wait_seconds": 5 }),
+            json!({ "command": "sync", "grant_id": "g", "run": "by-hand.1" }),
         ] {
             assert_eq!(read(&event).expect("a request").order, Order::Show("by-hand.1".to_owned()));
         }
@@ -571,6 +631,12 @@ mod tests {
         assert!(refused(&event).contains("leave `days` out"));
         let event = json!({ "command": "reconcile", "run": "r", "from": "2026-02-01" });
         assert!(refused(&event).contains("leave `from` out"));
+        for field in ["dry_run", "replace_existing"] {
+            for value in [true, false] {
+                let event = json!({ "command": "sync", "run": "r", field: value });
+                assert!(refused(&event).contains(&format!("leave `{field}` out")), "{event}");
+            }
+        }
         for run in ["", "a b", "r/g", &"r".repeat(101)] {
             assert!(refused(&json!({ "command": "reconcile", "run": run })).contains("name of a run"), "{run}");
         }
@@ -592,6 +658,11 @@ mod tests {
                 json!({ "command": "reconcile", "what": "mail" }),
                 json!({ "command": "reconcile", "what": "mail", "run": "r" }),
             ),
+            (
+                json!({ "command": "sync", "dry_run": true, "replace_existing": true }),
+                json!({ "command": "sync", "run": "r" }),
+            ),
+            (json!({ "command": "sync", "grant_id": "g" }), json!({ "command": "sync", "grant_id": "g", "run": "r" })),
         ] {
             let request = read(&event).expect("a request");
             assert_eq!(request.again("r"), again);
@@ -607,9 +678,10 @@ mod tests {
             (json!("backfill"), "must be a JSON object"),
             (
                 json!({}),
-                "has no `command`; there are `backfill`, `reconcile`, `invite`, `auto_join`, `media` and `triage_rules`",
+                "has no `command`; there are `backfill`, `reconcile`, `sync`, `invite`, `auto_join`, `media` and \
+                 `triage_rules`",
             ),
-            (json!({ "command": "sync" }), "`sync` is no command; there are `backfill`, `reconcile`"),
+            (json!({ "command": "resync" }), "`resync` is no command; there are `backfill`, `reconcile`, `sync`"),
             (json!({ "command": 7 }), "`7` is no command"),
             (json!({ "command": "backfill" }), "`grant_id` is missing"),
             (json!({ "command": "backfill", "grant_id": "  " }), "`grant_id` is empty"),
@@ -620,6 +692,9 @@ mod tests {
             (json!({ "command": "reconcile", "days": 7 }), "unknown field `days`"),
             (json!({ "command": "reconcile", "what": "tickets" }), "unknown variant `tickets`"),
             (json!({ "command": "reconcile", "wait_seconds": -1 }), "invalid value"),
+            (json!({ "command": "sync", "grant_id": "" }), "`grant_id` is empty"),
+            (json!({ "command": "sync", "dryrun": true }), "unknown field `dryrun`"),
+            (json!({ "command": "sync", "dry_run": "yes" }), "expected a boolean"),
             (
                 json!({ "command": "backfill", "grant_id": "g", "start": "soon" }),
                 "`start` is \"soon\": it must be a time",
@@ -677,6 +752,18 @@ mod tests {
                 }
                 ("reconcile-all-accounts", Ok(Request::Run(run))) => assert_eq!(run.grant, None),
                 ("reconcile-one-account", Ok(Request::Run(run))) => assert!(run.grant.is_some()),
+                ("sync-dry-run", Ok(Request::Run(run))) => {
+                    let dry = Job::Sync { dry_run: true, replace_existing: false };
+                    assert_eq!((run.grant, run.order), (None, Order::Start(dry)), "{name}");
+                }
+                ("sync-one-account", Ok(Request::Run(run))) => {
+                    let writing = Job::Sync { dry_run: false, replace_existing: false };
+                    assert_eq!((run.grant.is_some(), run.order), (true, Order::Start(writing)), "{name}");
+                }
+                ("sync-how-far", Ok(Request::Run(run))) => {
+                    assert_eq!(run.functions, [Function::ContactSync], "{name}");
+                    assert!(matches!(run.order, Order::Show(_)), "{name}");
+                }
                 ("unknown-command", Err(Refused { problem: BadCommand::UnknownCommand(_), .. }))
                 | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
@@ -694,6 +781,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 15);
+        assert_eq!(samples.len(), 18);
     }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shared::contact_sync::SyncJob;
 use shared::domain::failure::Failure;
 use shared::domain::link::LinkKey;
 use shared::domain::notification::GrantId;
@@ -79,6 +80,13 @@ pub fn messages(
             }
             .to_message(function.name())
         }
+        Job::Sync { dry_run, replace_existing } => SyncJob {
+            grant_id: request.grant.as_ref().map(ToString::to_string),
+            dry_run: *dry_run,
+            replace_existing: *replace_existing,
+            ..SyncJob::of_all(run)
+        }
+        .to_message(function.name()),
     };
     request.functions.iter().map(|function| Ok((*function, message(*function)?))).collect()
 }
@@ -191,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn sync_is_one_job_in_the_queue_of_contact_sync_in_the_group_of_its_account() {
+        let event = json!({ "command": "sync", "grant_id": "g", "dry_run": true, "replace_existing": true });
+        let [(function, body, message)] = laid_out(&event, "support").try_into().expect("one message");
+        assert_eq!(function, Function::ContactSync);
+        let job = json!({
+            "type": "contacts.sync", "grant_id": "g", "run": "r1", "dry_run": true, "replace_existing": true, "slice": 0,
+        });
+        assert_eq!(body, job);
+        assert_eq!(message.group, GroupId::of("grant", "g"));
+        let [(_, body, message)] = laid_out(&json!({ "command": "sync" }), "").try_into().expect("one message");
+        assert_eq!(body, json!({ "type": "contacts.sync", "run": "r1", "slice": 0 }));
+        assert_eq!(message.group, GroupId::of("contacts.sync", "all"));
+    }
+
+    #[test]
     fn progress_is_looked_for_where_the_functions_keep_it() {
         let now = Timestamp::from_second(1_772_359_200).expect("a time");
         let keys = |event: Value| -> Vec<String> {
@@ -206,5 +229,7 @@ mod tests {
             keys(json!({ "command": "reconcile", "grant_id": "g", "what": "mail" })),
             ["run#email-activity/r1/g"]
         );
+        assert_eq!(keys(json!({ "command": "sync" })), ["run#contact-sync/r1"]);
+        assert_eq!(keys(json!({ "command": "sync", "grant_id": "g" })), ["run#contact-sync/r1/g"]);
     }
 }

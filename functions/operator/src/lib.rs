@@ -1,12 +1,13 @@
-//! operator: what people invoke by hand. It starts backfills and reconciliations and shows how far they have come, sends
-//! notetakers to meetings, sets by which rules they join by themselves, opens what they left, and tries triage rules on the
-//! mail of the last days before they go live.
+//! operator: what people invoke by hand. It starts backfills, reconciliations and syncs of address books and shows how far
+//! they have come, sends notetakers to meetings, sets by which rules they join by themselves, opens what they left, and tries
+//! triage rules on the mail of the last days before they go live.
 //!
 //! Pure:
 //! - [`command`]: an event read into a request, or what is wrong with it.
 //! - [`times`]: the times in it.
 //! - [`jobs`]: what a request puts into the queues, and where its progress stands.
 //! - [`report`]: progress as rows, as a table, and as what to do next.
+//! - [`findings`]: what people should look at after a sync, as a table.
 //! - [`invitation`]: an invitation of a notetaker, which one stands for it already, and how it is claimed.
 //! - [`joining_rules`]: the rules for joining, as they are given and as Nylas keeps them.
 //! - [`media_link`]: a reference to a file that is to be made a link.
@@ -26,6 +27,7 @@
 
 pub mod auto_join;
 pub mod command;
+pub mod findings;
 pub mod follow;
 pub mod invitation;
 pub mod invite;

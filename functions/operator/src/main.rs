@@ -31,6 +31,7 @@ async fn main() -> Result<(), Error> {
         mail_queue: JobQueue::new(&sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
         calendar_queue: JobQueue::new(&sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
         notetaker_queue: JobQueue::new(&sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
+        contact_queue: JobQueue::new(&sdk, environment.required("CONTACT_SYNC_QUEUE_URL")?),
         links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
         nylas: Nylas::new(ApiClient::new(
             http_client()?,

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
 use crate::command::{Function, Order, Refused, Request, RunRequest};
+use crate::findings::MOST_LISTED;
 use crate::follow::Follower;
 use crate::invitation::Invitation;
 use crate::invite::{InviteAnswer, InviteError, Inviting};
@@ -76,6 +77,8 @@ pub struct Operator<Q, L, N, A, D, R> {
     pub calendar_queue: Q,
     /// The queue of notetaker-media.
     pub notetaker_queue: Q,
+    /// The queue of contact-sync.
+    pub contact_queue: Q,
     /// Where progress is kept, and what was invited.
     pub links: L,
     /// Nylas.
@@ -237,7 +240,8 @@ where
         let report = Follower::new(&self.links, &run, Part::first_of(request))
             .follow(until, |report| log(command, &run, report))
             .await
-            .map_err(|problem| OperateError::Unreadable { run: run.clone(), problem, again: again.clone() })?;
+            .map_err(|problem| OperateError::Unreadable { run: run.clone(), problem, again: again.clone() })?
+            .listing_at_most(MOST_LISTED);
         let (ended, table) = (report.ended(), report.table(&again, is_shown));
         Ok(Answer::Progress { command, run, ended, rows: report.rows, again, table })
     }
@@ -331,6 +335,7 @@ where
                 Function::EmailActivity => (&self.mail_queue, function.name()),
                 Function::CalendarSync => (&self.calendar_queue, function.name()),
                 Function::NotetakerMedia => (&self.notetaker_queue, function.name()),
+                Function::ContactSync => (&self.contact_queue, function.name()),
             };
             if let Err(problem) = queue.send(&message).await {
                 return Err(OperateError::Queue { function, problem, before });
@@ -352,6 +357,7 @@ pub(crate) fn loggable(grant: &str) -> Option<&str> {
     (!grant.contains('@')).then_some(grant)
 }
 
+/// Logs how far a run has come, in numbers alone: what was found are people's phones and names.
 fn log(command: &str, run: &str, report: &Report) {
     tracing::info!(
         command,
@@ -368,9 +374,9 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
+    use crate::testing::{Log, MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
     use serde_json::json;
-    use shared::engine::progress::{Step, advance, run_key};
+    use shared::engine::progress::{Finding, Step, advance, run_key};
     use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
     use std::sync::atomic::Ordering;
 
@@ -381,6 +387,7 @@ mod tests {
             mail_queue: MemoryQueue::default(),
             calendar_queue: MemoryQueue::default(),
             notetaker_queue: MemoryQueue::default(),
+            contact_queue: MemoryQueue::default(),
             links: MemoryLinks::default(),
             nylas: MemoryNylas::default(),
             archive: MemoryArchive::holding("media/g/n/summary.json"),
@@ -459,6 +466,74 @@ mod tests {
         assert_eq!(answer["again"], json!({ "command": "reconcile", "run": RUN }));
     }
 
+    fn findings() -> Vec<Finding> {
+        vec![Finding {
+            of: "c-17".to_owned(),
+            field: "phone".to_owned(),
+            stands: Some("+351 21 000 0000".to_owned()),
+            proposed: Some("+351 21 999 9999".to_owned()),
+            why: "kept: somebody changed it in the CRM".to_owned(),
+        }]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sync_is_queued_and_followed_through_its_accounts_with_what_they_found() {
+        let operator = operator();
+        let work = async {
+            for (part, counts, parts, findings) in [
+                (RUN.to_owned(), ("accounts", 2), vec!["g1".to_owned(), "g2".to_owned()], Vec::new()),
+                (format!("{RUN}/g1"), ("conflicts", 1), Vec::new(), findings()),
+                (format!("{RUN}/g2"), ("unchanged", 5), Vec::new(), Vec::new()),
+            ] {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                let step = Step { counts: &[counts], last: true, parts, findings, ..Step::default() };
+                let key = run_key("contact-sync", &part);
+                advance(&operator.links, &key, &step, Timestamp::UNIX_EPOCH).await.expect("noted");
+            }
+        };
+        let (answer, ()) = tokio::join!(answered(&operator, json!({ "command": "sync", "dry_run": true })), work);
+        assert_eq!((&answer["command"], &answer["run"], &answer["ended"]), (&json!("sync"), &json!(RUN), &json!(true)));
+        assert_eq!(answer["again"], json!({ "command": "sync", "run": RUN }));
+        let found = json!([{
+            "of": "c-17", "field": "phone", "stands": "+351 21 000 0000", "proposed": "+351 21 999 9999",
+            "why": "kept: somebody changed it in the CRM",
+        }]);
+        assert_eq!(answer["rows"][1]["findings"], found);
+        assert_eq!(answer["rows"][2].get("findings"), None);
+        let table = answer["table"].as_str().expect("a table");
+        assert!(table.contains("3 of 3 ended") && table.contains("+351 21 999 9999"), "{table}");
+        let [message] = operator.contact_queue.sent().try_into().expect("one message");
+        assert!(message.body.contains(r#""dry_run":true"#) && message.body.contains(RUN), "{}", message.body);
+        for queue in [&operator.mail_queue, &operator.calendar_queue, &operator.notetaker_queue] {
+            assert!(queue.sent().is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn value_that_was_found_stands_in_the_answer_and_in_no_log() {
+        let log = Log::default();
+        let guard = tracing::subscriber::set_default(log.clone());
+        let operator = operator();
+        let step = Step { counts: &[("conflicts", 1)], last: true, findings: findings(), ..Step::default() };
+        let key = run_key("contact-sync", "earlier/g");
+        advance(&operator.links, &key, &step, Timestamp::UNIX_EPOCH).await.expect("noted");
+        let answer = answered(&operator, json!({ "command": "sync", "grant_id": "g", "run": "earlier" })).await;
+        drop(guard);
+        assert!(answer["table"].as_str().is_some_and(|table| table.contains("+351 21 999 9999")), "{answer}");
+        let logged = log.text();
+        assert!(logged.contains("conflicts") && !logged.contains("+351"), "{logged}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sync_that_joined_another_shows_what_to_ask_with() {
+        let operator = operator();
+        let problem = Some(r#"joined the run nightly: ask with {"command":"sync","run":"nightly"}"#.to_owned());
+        let step = Step { last: true, problem: problem.clone(), ..Step::default() };
+        advance(&operator.links, &run_key("contact-sync", RUN), &step, Timestamp::UNIX_EPOCH).await.expect("noted");
+        let answer = answered(&operator, json!({ "command": "sync" })).await;
+        assert_eq!((&answer["ended"], answer["rows"][0]["problem"].as_str()), (&json!(true), problem.as_deref()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn run_that_is_named_is_shown_without_queueing_anything() {
         let operator = operator();
@@ -486,6 +561,9 @@ mod tests {
         assert!(answer["error"].as_str().is_some_and(|error| error.contains("CrmBaseUrl")), "{answer}");
         assert_eq!(answer.get("example"), None);
         assert!(without.mail_queue.sent().is_empty());
+        let answer = answered(&without, json!({ "command": "sync", "dry_run": true })).await;
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains("CrmBaseUrl")), "{answer}");
+        assert!(without.contact_queue.sent().is_empty());
         let answer = answered(&without, json!({ "command": "reconcile", "run": "r", "wait_seconds": 0 })).await;
         assert_eq!(answer["ended"], false);
     }

@@ -495,7 +495,7 @@ mod tests {
     #[tokio::test]
     async fn field_that_is_told_is_told_from_one_that_the_system_does_not_have() {
         let server = MockServer::start().await;
-        let contact = json!({"id": "c1", "phone": 46_555_0142, "job_title": " ", "company": ["Halden"]});
+        let contact = json!({"id": "c1", "phone": 465_550_142, "job_title": " ", "company": ["Halden"]});
         Mock::given(method("GET"))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!({"contacts": [contact, {"id": "c2"}]})))
             .mount(&server)

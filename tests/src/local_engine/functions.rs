@@ -93,6 +93,17 @@ impl LocalEngine {
         self.signed(&what, "scheduler", reqwest::Method::DELETE, &path, &[], String::new()).await.map(drop)
     }
 
+    /// Gives a schedule another expression, by its physical name; the rest of it stays as it is.
+    pub async fn repeat_schedule(&self, name: &str, expression: &str) -> Result<(), EngineError> {
+        let what = format!("changing the schedule {name}");
+        let path = format!("/schedules/{name}?groupName=default");
+        let standing = self.signed(&what, "scheduler", Method::GET, &path, &[], String::new()).await?;
+        let mut schedule: Value = parse(&what, &standing)?;
+        schedule["ScheduleExpression"] = expression.into();
+        let path = format!("/schedules/{name}");
+        self.signed(&what, "scheduler", Method::PUT, &path, &[], schedule.to_string()).await.map(drop)
+    }
+
     /// Kills every process that a function runs in, in the middle of whatever it does, and returns their ids.
     pub fn kill_function(&self, function_name: &str) -> Result<Vec<u32>, EngineError> {
         let processes = self.function_processes(function_name)?;

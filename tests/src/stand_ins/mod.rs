@@ -17,9 +17,9 @@ use std::path::PathBuf;
 
 pub use alert_webhook::AlertWebhook;
 pub use faults::{Fault, FaultRule, Faults};
-pub use nylas::{Grant, Nylas};
+pub use nylas::{GeneratedContacts, Grant, Nylas, generated_contact, generated_crm_contact};
 pub use nylas_webhook::NylasWebhook;
-pub use rest_crm::{CrmContact, RestCrm};
+pub use rest_crm::{ContactField, CrmContact, RestCrm};
 pub use rest_tickets::RestTickets;
 pub use server::{Call, CallLog};
 
@@ -59,6 +59,9 @@ pub enum StandInError {
     /// A test speaks of a grant that was never connected.
     #[error("no grant has the id {0}; connect it with add_grant first")]
     UnknownGrant(String),
+    /// A test speaks of a contact that the CRM does not have.
+    #[error("no contact of the CRM has the id {0}; make it known with add_contact first")]
+    UnknownContact(String),
     /// A seed speaks of a notetaker in a way that the stand-in does not take.
     #[error("the notetaker {id} is not what the stand-in takes: {problem}")]
     Notetaker {

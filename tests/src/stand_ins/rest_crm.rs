@@ -2,6 +2,8 @@
 //! keeps the promises that document asks for (idempotent activities, upserted meetings), and
 //! remembers all it stored and every call it got.
 
+mod directory;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -19,8 +21,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::directory::Directory;
 use super::{
-    CallLog, Faults, Result,
+    CallLog, Faults, Result, StandInError,
     openapi::OpenApiDocument,
     read_seeds,
     server::{ErrorAnswer, Server},
@@ -47,14 +50,14 @@ pub struct CrmContact {
     /// All deals with what is known of them (`{"id", "open", "last_activity_at"}`); left out of answers when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deals: Vec<Value>,
-    /// Left out of answers when there is none, as by a system that has no such field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Null in answers when there is none; left out of them by a CRM [without such fields](RestCrmBuilder::without_contact_fields).
+    #[serde(default)]
     pub phone: Option<String>,
-    /// Left out of answers when there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// In answers as the telephone is.
+    #[serde(default)]
     pub job_title: Option<String>,
-    /// Left out of answers when there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// In answers as the telephone is.
+    #[serde(default)]
     pub company: Option<String>,
     /// Further addresses under which the contact is found; never part of an answer.
     #[serde(default, skip_serializing)]
@@ -91,10 +94,38 @@ impl CrmContact {
         self.deals.push(json!({ "id": deal_id, "open": open, "last_activity_at": last_activity_at }));
         self
     }
+}
 
-    fn has_address(&self, address: &str) -> bool {
-        let address = address.to_lowercase();
-        std::iter::once(&self.email).chain(&self.other_emails).any(|own| own.to_lowercase() == address)
+/// A field of a contact that a person or a patch can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContactField {
+    /// `phone`.
+    Phone,
+    /// `job_title`.
+    JobTitle,
+    /// `company`.
+    Company,
+}
+
+impl ContactField {
+    const ALL: [Self; 3] = [Self::Phone, Self::JobTitle, Self::Company];
+
+    /// The key in answers and patches.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::JobTitle => "job_title",
+            Self::Company => "company",
+        }
+    }
+
+    fn of(self, contact: &mut CrmContact) -> &mut Option<String> {
+        match self {
+            Self::Phone => &mut contact.phone,
+            Self::JobTitle => &mut contact.job_title,
+            Self::Company => &mut contact.company,
+        }
     }
 }
 
@@ -131,7 +162,7 @@ pub struct StoredMeeting {
 
 #[derive(Debug, Default)]
 struct Records {
-    contacts: Vec<CrmContact>,
+    contacts: Directory,
     activities: Vec<StoredActivity>,
     meetings: Vec<StoredMeeting>,
     from_notetakers: Vec<StoredMeeting>,
@@ -146,7 +177,7 @@ impl Records {
 
     fn refuse_unknown_contacts(&self, ids: &Value) -> std::result::Result<(), Refusal> {
         let ids = ids.as_array().into_iter().flatten().filter_map(Value::as_str);
-        match ids.into_iter().find(|id| !self.contacts.iter().any(|contact| contact.id == *id)) {
+        match ids.into_iter().find(|id| !self.contacts.has(id)) {
             Some(unknown) => Err(Refusal::unprocessable(format!("no contact has the id {unknown}"))),
             None => Ok(()),
         }
@@ -170,6 +201,7 @@ impl Records {
 struct Crm {
     api_key: String,
     document: OpenApiDocument,
+    has_contact_fields: bool,
     records: Mutex<Records>,
 }
 
@@ -184,6 +216,7 @@ impl Crm {
 pub struct RestCrmBuilder {
     api_key: String,
     contacts: Vec<CrmContact>,
+    has_contact_fields: bool,
     port: u16,
 }
 
@@ -199,6 +232,20 @@ impl RestCrmBuilder {
     #[must_use]
     pub fn contact(mut self, contact: CrmContact) -> Self {
         self.contacts.push(contact);
+        self
+    }
+
+    /// Many contacts that the CRM knows from the start.
+    #[must_use]
+    pub fn contacts(mut self, contacts: impl IntoIterator<Item = CrmContact>) -> Self {
+        self.contacts.extend(contacts);
+        self
+    }
+
+    /// The CRM has no fields for a telephone, a title and a company: answers leave them out, and a patch is refused.
+    #[must_use]
+    pub fn without_contact_fields(mut self) -> Self {
+        self.has_contact_fields = false;
         self
     }
 
@@ -220,7 +267,8 @@ impl RestCrmBuilder {
         let crm = Arc::new(Crm {
             api_key: self.api_key,
             document: OpenApiDocument::rest_crm()?,
-            records: Mutex::new(Records { contacts: self.contacts, ..Records::default() }),
+            has_contact_fields: self.has_contact_fields,
+            records: Mutex::new(Records { contacts: self.contacts.into_iter().collect(), ..Records::default() }),
         });
         let router = Router::new()
             .route("/contacts", get(find_contacts))
@@ -237,7 +285,10 @@ impl RestCrmBuilder {
             .layer(DefaultBodyLimit::max(MOST_BYTES_IN_A_BODY))
             .layer(middleware::from_fn_with_state(Arc::clone(&crm), refuse_strangers))
             .with_state(Arc::clone(&crm));
-        Ok(RestCrm { server: Server::start(self.port, router, PLANNED_ERROR)?, crm })
+        let crm = RestCrm { server: Server::start(self.port, router, PLANNED_ERROR)?, crm };
+        // Asked for once, they are counted along from the first call on, whatever the log forgets.
+        let _ = (crm.lookups(), crm.patches());
+        Ok(crm)
     }
 }
 
@@ -256,7 +307,7 @@ impl RestCrm {
     /// Lays out a CRM with contacts, a token or a port of one's own.
     #[must_use]
     pub fn builder() -> RestCrmBuilder {
-        RestCrmBuilder { api_key: DEFAULT_API_KEY.to_owned(), contacts: Vec::new(), port: 0 }
+        RestCrmBuilder { api_key: DEFAULT_API_KEY.to_owned(), contacts: Vec::new(), has_contact_fields: true, port: 0 }
     }
 
     /// The address to give as `CrmBaseUrl`, without a slash at its end.
@@ -283,15 +334,48 @@ impl RestCrm {
         self.server.log()
     }
 
+    /// How many lookups of a contact there were, refused and failed ones too.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.calls().count("GET", "/contacts")
+    }
+
+    /// How many patches of a contact there were, refused and failed ones too.
+    #[must_use]
+    pub fn patches(&self) -> usize {
+        self.calls().count("PATCH", "/contacts/")
+    }
+
     /// Makes a contact known.
     pub fn add_contact(&self, contact: CrmContact) {
-        self.crm.locked(|records| records.contacts.push(contact));
+        self.crm.locked(|records| records.contacts.add(contact));
+    }
+
+    /// Sets a field of a contact, or clears it, as a person does who works in the CRM.
+    pub fn set_contact_field(&self, id: &str, field: ContactField, value: Option<&str>) -> Result<()> {
+        self.crm.locked(|records| {
+            let contact = records.contacts.get_mut(id).ok_or_else(|| StandInError::UnknownContact(id.to_owned()))?;
+            *field.of(contact) = value.map(str::to_owned);
+            Ok(())
+        })
+    }
+
+    /// Forgets a contact, as when a person deletes it in the CRM.
+    pub fn remove_contact(&self, id: &str) -> Result<()> {
+        let was_known = self.crm.locked(|records| records.contacts.remove(id));
+        if was_known { Ok(()) } else { Err(StandInError::UnknownContact(id.to_owned())) }
     }
 
     /// The contacts as they are now, patches included.
     #[must_use]
     pub fn contacts(&self) -> Vec<CrmContact> {
-        self.crm.locked(|records| records.contacts.clone())
+        self.crm.locked(|records| records.contacts.all().cloned().collect())
+    }
+
+    /// The contacts that a lookup of this address finds, patches included.
+    #[must_use]
+    pub fn contacts_with(&self, address: &str) -> Vec<CrmContact> {
+        self.crm.locked(|records| records.contacts.with_address(address).cloned().collect())
     }
 
     /// The activities, oldest first.
@@ -382,9 +466,15 @@ async fn find_contacts(
 ) -> std::result::Result<Json<Value>, Refusal> {
     crm.document.check_parameters("GET", "/contacts", &query, &headers).map_err(Refusal::bad_request)?;
     let address = parameter(&query, "email").unwrap_or_default();
-    let found: Vec<CrmContact> =
-        crm.locked(|records| records.contacts.iter().filter(|contact| contact.has_address(address)).cloned().collect());
-    Ok(Json(json!({ "contacts": found })))
+    let mut answer =
+        crm.locked(|records| json!({ "contacts": records.contacts.with_address(address).collect::<Vec<_>>() }));
+    if !crm.has_contact_fields {
+        let contacts = answer["contacts"].as_array_mut().into_iter().flatten();
+        for contact in contacts.filter_map(Value::as_object_mut) {
+            contact.retain(|key, _| !ContactField::ALL.iter().any(|field| field.key() == key));
+        }
+    }
+    Ok(Json(answer))
 }
 
 async fn patch_contact(
@@ -397,14 +487,18 @@ async fn patch_contact(
     crm.document.check_parameters("PATCH", "/contacts/{id}", &query, &headers).map_err(Refusal::bad_request)?;
     let body = json_body(&headers, &body)?;
     crm.document.check_body("ContactPatch", &body).map_err(Refusal::unprocessable)?;
-    let text = |key: &str| body[key].as_str().map(str::to_owned);
+    if !crm.has_contact_fields {
+        return Err(Refusal::unprocessable("contacts have no such fields"));
+    }
     crm.locked(|records| {
-        let Some(contact) = records.contacts.iter_mut().find(|contact| contact.id == id) else {
+        let Some(contact) = records.contacts.get_mut(&id) else {
             return Err(Refusal::not_found(format!("no contact has the id {id}")));
         };
-        contact.phone = text("phone").or(contact.phone.take());
-        contact.job_title = text("job_title").or(contact.job_title.take());
-        contact.company = text("company").or(contact.company.take());
+        for field in ContactField::ALL {
+            if let Some(value) = body[field.key()].as_str() {
+                *field.of(contact) = Some(value.to_owned());
+            }
+        }
         Ok(StatusCode::OK)
     })
 }
@@ -773,6 +867,74 @@ mod tests {
         assert_eq!(patched("/contacts/con_1", json!({ "phone": null })).await.0, 422);
         assert_eq!(patched("/contacts/con_1", json!({ "email": "x@y.example" })).await.0, 422);
         assert_eq!(patched("/contacts/con_404", json!({ "phone": "1" })).await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_contact_tells_each_field_that_the_crm_has_and_none_that_it_has_not() {
+        let mut contact = CrmContact::new("con_1", "marta.kowal@halden-robotics.example");
+        contact.company = Some("Halden Robotics".to_owned());
+        let path = "/contacts?email=marta.kowal@halden-robotics.example";
+        let with = RestCrm::builder().contact(contact.clone()).start().expect("a free port exists");
+        let expected = json!({
+            "id": "con_1",
+            "email": "marta.kowal@halden-robotics.example",
+            "name": null,
+            "primary_deal_id": null,
+            "phone": null,
+            "job_title": null,
+            "company": "Halden Robotics",
+        });
+        assert_eq!(answer(request(&with, Method::GET, path)).await.1, json!({ "contacts": [expected] }));
+        let without =
+            RestCrm::builder().contacts([contact]).without_contact_fields().start().expect("a free port exists");
+        let (_, found) = answer(request(&without, Method::GET, path)).await;
+        let keys: Vec<&String> = found["contacts"][0].as_object().expect("a contact").keys().collect();
+        assert_eq!(keys, ["email", "id", "name", "primary_deal_id"]);
+        let patched = request(&without, Method::PATCH, "/contacts/con_1").json(&json!({ "phone": "+47 555 01 42" }));
+        assert_eq!(answer(patched).await.0, 422);
+    }
+
+    #[tokio::test]
+    async fn what_a_person_edits_clears_or_deletes_is_what_a_lookup_tells() {
+        let crm = crm();
+        let path = "/contacts?email=marta.kowal@halden-robotics.example";
+        crm.set_contact_field("con_1", ContactField::JobTitle, Some("Owner")).expect("a contact");
+        assert_eq!(answer(request(&crm, Method::GET, path)).await.1["contacts"][0]["job_title"], "Owner");
+        crm.set_contact_field("con_1", ContactField::JobTitle, None).expect("a contact");
+        assert_eq!(answer(request(&crm, Method::GET, path)).await.1["contacts"][0]["job_title"], Value::Null);
+        crm.remove_contact("con_1").expect("a contact");
+        assert_eq!(answer(request(&crm, Method::GET, path)).await.1, json!({ "contacts": [] }));
+        assert!(crm.remove_contact("con_1").is_err());
+        assert!(crm.set_contact_field("con_1", ContactField::Phone, None).is_err());
+        let patched = request(&crm, Method::PATCH, "/contacts/con_1").json(&json!({ "phone": "1" }));
+        assert_eq!(answer(patched).await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn lookups_and_patches_are_counted_though_the_log_forgets_them() {
+        let crm = crm();
+        crm.calls().keep_newest(1);
+        for _ in 0..3 {
+            answer(request(&crm, Method::GET, "/contacts?email=nobody@orchard.example")).await;
+        }
+        answer(request(&crm, Method::PATCH, "/contacts/con_2").json(&json!({ "phone": "1" }))).await;
+        assert_eq!((crm.lookups(), crm.patches(), crm.calls().all().len()), (3, 1, 1));
+        assert_eq!(crm.contacts_with("Jonas.Brandt@halden-robotics.example")[0].phone.as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_hundred_thousand_contacts_are_asked_for_as_quickly_as_a_few() {
+        let contacts =
+            (0..100_000).map(|number| CrmContact::new(&format!("con_{number}"), &format!("p{number}@many.example")));
+        let crm = RestCrm::builder().contacts(contacts).start().expect("a free port exists");
+        let client = reqwest::Client::new();
+        let begun = std::time::Instant::now();
+        for number in 0..500 {
+            let url = format!("{}/contacts?email=P{}@many.example", crm.base_url(), 99_999 - number);
+            let (status, found) = answer(client.get(url).bearer_auth(crm.api_key())).await;
+            assert_eq!((status, &found["contacts"][0]["id"]), (200, &json!(format!("con_{}", 99_999 - number))));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

@@ -40,6 +40,7 @@ struct Night {
     began: Instant,
     /// How many messages of the queue were taken.
     taken: usize,
+    sources: Vec<String>,
 }
 
 impl Night {
@@ -54,6 +55,7 @@ impl Night {
             later: Arc::new(AtomicI64::new(0)),
             began: Instant::now(),
             taken: 0,
+            sources: vec!["address_book".to_owned()],
             faults,
         };
         night.books.page_size.store(4, Ordering::SeqCst);
@@ -83,7 +85,7 @@ impl Night {
         };
         let company_domains = CompanyDomains::parse(["northwind.example"]).expect("domains");
         let reading = Reading { company_domains, region: PhoneRegion::default() };
-        ContactSync::with(ports, Settings { reading, sources: "address_book".to_owned(), lookup_ttl: 7 * DAY })
+        ContactSync::with(ports, Settings { reading, sources: self.sources.clone(), lookup_ttl: 7 * DAY })
     }
 
     fn work(&self, body: &str, left: Duration) -> Work {

@@ -61,20 +61,30 @@ impl Asked {
         }
     }
 
-    /// One page of the objects, with the cursor of the next one if there is more.
-    pub(super) fn page(&self, objects: Vec<Value>, bounds: (usize, usize), largest_page: usize) -> PageResult {
-        let limit = self.limit(bounds)?.min(largest_page);
-        let start = match self.text("page_token") {
-            None => 0,
+    /// The position that the page begins at.
+    pub(super) fn start(&self) -> std::result::Result<usize, ApiError> {
+        match self.text("page_token") {
+            None => Ok(0),
             Some(token) => URL_SAFE_NO_PAD
                 .decode(token)
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .and_then(|text| text.strip_prefix("from:")?.parse::<usize>().ok())
-                .ok_or_else(|| ApiError::invalid("page_token is not a cursor of this listing"))?,
-        };
+                .and_then(|text| text.strip_prefix("from:")?.parse().ok())
+                .ok_or_else(|| ApiError::invalid("page_token is not a cursor of this listing")),
+        }
+    }
+
+    /// The cursor of the page that begins at this position.
+    pub(super) fn cursor(position: usize) -> String {
+        URL_SAFE_NO_PAD.encode(format!("from:{position}"))
+    }
+
+    /// One page of the objects, with the cursor of the next one if there is more.
+    pub(super) fn page(&self, objects: Vec<Value>, bounds: (usize, usize), largest_page: usize) -> PageResult {
+        let limit = self.limit(bounds)?.min(largest_page);
+        let start = self.start()?;
         let more = objects.len() > start.saturating_add(limit);
-        let cursor = more.then(|| URL_SAFE_NO_PAD.encode(format!("from:{}", start + limit)));
+        let cursor = more.then(|| Self::cursor(start + limit));
         Ok((objects.into_iter().skip(start).take(limit).collect(), cursor))
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::contacts::GeneratedContacts;
 use super::{Answered, Api, ApiError, Asked, Parameters, Query, page_body};
 
 const FOLDERS_LIMIT: (usize, usize) = (50, 200);
@@ -44,6 +45,15 @@ pub struct Grant {
     /// Notetaker objects; `media` and `history`, which are not part of the object, say what their own paths answer.
     #[serde(default)]
     pub notetakers: Vec<Value>,
+    /// Contact objects with all they have. One with the id of a generated contact takes its place.
+    #[serde(default)]
+    pub contacts: Vec<Value>,
+    /// How many contacts are there besides, made one by one when they are asked for.
+    #[serde(default)]
+    pub generated_contacts: GeneratedContacts,
+    /// What stands in place of generated contacts, by their index; nothing where one was removed.
+    #[serde(skip)]
+    pub changed_contacts: BTreeMap<usize, Option<Value>>,
 }
 
 fn valid() -> String {
@@ -81,6 +91,9 @@ impl Grant {
             calendar_changes: BTreeMap::new(),
             events: Vec::new(),
             notetakers: Vec::new(),
+            contacts: Vec::new(),
+            generated_contacts: GeneratedContacts::default(),
+            changed_contacts: BTreeMap::new(),
         };
         grant.fill_folders();
         grant
@@ -97,6 +110,29 @@ impl Grant {
     pub fn with_message(mut self, message: Value) -> Self {
         self.messages.push(message);
         self
+    }
+
+    /// The same grant with a contact.
+    #[must_use]
+    pub fn with_contact(mut self, contact: Value) -> Self {
+        self.contacts.push(contact);
+        self
+    }
+
+    /// The same grant with `count` contacts as [`generated_contact`](super::generated_contact) makes them of the seed. They
+    /// are made when they are asked for, so that their number costs no memory.
+    #[must_use]
+    pub fn with_many_contacts(mut self, count: usize, seed: u64) -> Self {
+        self.generated_contacts = GeneratedContacts { count, seed };
+        self
+    }
+
+    /// Fills in what a seed may leave out.
+    pub(super) fn settle(&mut self) {
+        self.fill_folders();
+        for contact in std::mem::take(&mut self.contacts) {
+            self.put_contact(contact);
+        }
     }
 
     /// The id of the folder with this attribute (`\Sent`), or on Google with this name (`SENT`).
@@ -120,7 +156,7 @@ impl Grant {
         self.folder_id("\\Inbox").or_else(|| self.folder_id("INBOX"))
     }
 
-    pub(super) fn fill_folders(&mut self) {
+    fn fill_folders(&mut self) {
         if !self.folders.is_empty() {
             return;
         }

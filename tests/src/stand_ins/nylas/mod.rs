@@ -1,6 +1,6 @@
 //! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages and sending them, calendars, events,
-//! scheduling configurations and notetakers, with paging, field selection, compressed answers, and the error bodies of the
-//! original.
+//! contacts, scheduling configurations and notetakers, with paging, field selection, compressed answers, and the error bodies
+//! of the original.
 
 mod answers;
 mod asked;
@@ -8,8 +8,10 @@ mod bookings;
 mod calendars;
 mod checks;
 mod configuration;
+mod contacts;
 mod event_changes;
 mod events;
+mod generated_contacts;
 mod grants;
 mod idempotency;
 mod links;
@@ -21,6 +23,7 @@ mod notifications;
 mod scheduling;
 mod send;
 mod tracking;
+mod traffic;
 
 use std::{
     io::Write,
@@ -52,7 +55,13 @@ use self::{
 };
 use super::{CallLog, Faults, Result, StandInError, read_seeds, server::Server};
 
-pub use self::{grants::Grant, notifications::ControlError, send::SentMail};
+pub use self::{
+    contacts::GeneratedContacts,
+    generated_contacts::{generated_contact, generated_crm_contact},
+    grants::Grant,
+    notifications::ControlError,
+    send::SentMail,
+};
 
 /// The API key that the stand-in takes unless told otherwise.
 pub const DEFAULT_API_KEY: &str = "sample-nylas-api-key";
@@ -74,6 +83,7 @@ struct Api {
     storage: media::Storage,
     sending: send::Sending,
     scheduling: scheduling::Scheduling,
+    traffic: Arc<traffic::Traffic>,
     /// How many changes of events were mailed to their participants.
     mailed: AtomicUsize,
     largest_page: usize,
@@ -151,7 +161,7 @@ impl NylasBuilder {
     /// A grant that is connected from the start.
     #[must_use]
     pub fn grant(mut self, mut grant: Grant) -> Self {
-        grant.fill_folders();
+        grant.settle();
         self.grants.push(grant);
         self
     }
@@ -190,6 +200,7 @@ impl NylasBuilder {
             standalone_notetakers: Mutex::new(self.standalone_notetakers),
             sending: send::Sending::default(),
             scheduling: scheduling::Scheduling::default(),
+            traffic: Arc::default(),
             mailed: AtomicUsize::new(0),
             largest_page: self.largest_page,
             requests: AtomicU64::new(1),
@@ -209,6 +220,8 @@ impl NylasBuilder {
                 "/v3/grants/{grant}/events/{event}",
                 get(events::find).put(event_changes::change).delete(event_changes::remove),
             )
+            .route("/v3/grants/{grant}/contacts", get(contacts::list))
+            .route("/v3/grants/{grant}/contacts/{contact}", get(contacts::find))
             .nest("/v3/grants/{grant}/scheduling/configurations", scheduling::routes())
             .nest("/v3/grants/{grant}/notetakers", notetakers::routes())
             .nest("/v3/notetakers", notetakers::routes())
@@ -221,7 +234,8 @@ impl NylasBuilder {
             // After the layers: storage asks for no key, and a recording is never held in memory to be compressed.
             .route(media::STORAGE_PATH, get(media::serve))
             .with_state(Arc::clone(&api));
-        let server = Server::start(self.port, router, PLANNED_ERROR)?;
+        let gate = traffic::gate(Arc::clone(&api));
+        let server = Server::start_gated(self.port, router, PLANNED_ERROR, gate)?;
         api.storage.is_at(server.base_url());
         Ok(Nylas { server, api })
     }
@@ -277,7 +291,7 @@ impl Nylas {
 
     /// Connects a grant.
     pub fn add_grant(&self, mut grant: Grant) {
-        grant.fill_folders();
+        grant.settle();
         self.api.locked(|grants| grants.push(grant));
     }
 

@@ -267,6 +267,12 @@ async fn grants_are_paged_by_limit_and_offset_and_found_by_id_or_address() {
     );
     let (_, second) = get_json(&nylas, "/v3/grants?limit=10&offset=10").await;
     assert_eq!((second["data"].as_array().map(Vec::len), &second["offset"]), (Some(2), &json!(10)));
+    let (_, beyond) = get_json(&nylas, "/v3/grants?limit=200&offset=12").await;
+    assert_eq!((&beyond["data"], &beyond["limit"]), (&json!([]), &json!(200)));
+    for query in ["limit=201", "limit=0", "offset=-1", "page_token=x"] {
+        let (status, body) = get_json(&nylas, &format!("/v3/grants?{query}")).await;
+        assert_eq!((status, &body["error"]["type"]), (400, &json!("invalid_request_error")), "{query}");
+    }
     for name in ["g3", "grant:g3", "seller3@northwind.example", "email:seller3@northwind.example"] {
         let (_, body) = get_json(&nylas, &format!("/v3/grants/{name}")).await;
         assert_eq!(body["data"]["id"], "g3", "{name}");

@@ -178,17 +178,19 @@ impl AddressBooks for FakeBooks {
     async fn contacts(
         &self,
         grant: &GrantId,
-        sources: &str,
+        source: &str,
         page_token: Option<&str>,
         _: Deadline,
     ) -> Result<Page<Contact>, NylasError> {
         self.answer(grant.as_str())?;
-        assert_eq!(sources, "address_book");
         let books = open(&self.contacts);
-        let book = &books[grant.as_str()];
+        let book: Vec<&Contact> = books[grant.as_str()].iter().filter(|contact| contact.source == source).collect();
         let from: usize = page_token.map_or(0, |token| token.parse().expect("a cursor of ours"));
         let until = (from + self.page_size.load(Ordering::SeqCst)).min(book.len());
-        Ok(Page { items: book[from..until].to_vec(), next: (until < book.len()).then(|| until.to_string()) })
+        Ok(Page {
+            items: book[from..until].iter().map(|contact| (*contact).clone()).collect(),
+            next: (until < book.len()).then(|| until.to_string()),
+        })
     }
 
     async fn contact(&self, grant: &GrantId, id: &str, _: Deadline) -> Result<Option<Contact>, NylasError> {

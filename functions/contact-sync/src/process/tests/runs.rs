@@ -101,6 +101,20 @@ async fn account_that_cannot_be_read_ends_with_its_problem_and_the_others_go_on(
 }
 
 #[tokio::test(start_paused = true)]
+async fn sources_are_read_one_after_another_and_one_that_cannot_be_read_costs_no_other() {
+    let mut night = several(1, 5);
+    night.sources = ["domain", "address_book", "inbox"].map(str::to_owned).to_vec();
+    night.crm.holds("met", &["met@acme.example"], None);
+    let of_the_inbox = Contact { source: "inbox".to_owned(), ..contact("i", "met@acme.example", "+1 202 555 0177") };
+    night.books.puts("g0", of_the_inbox);
+    night.books.refuses("g0", vec![NylasError::ScopeMissing("g0".to_owned())]);
+    let run = night.sync(sync()).await;
+    let share = night.share(&run, "g0").await;
+    assert_eq!((share.counts["contacts"], share.counts["changed"], share.counts["pages"]), (6, 6, 3));
+    assert!(share.problem.is_some_and(|problem| problem.starts_with("the source domain cannot be read")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttled_page_waits_as_long_as_is_asked_or_backs_off_and_goes_on() {
     let mut night = several(1, 3);
     night.books.refuses("g0", vec![throttled(Some(40)), throttled(None), throttled(None)]);

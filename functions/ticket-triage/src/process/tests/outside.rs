@@ -385,7 +385,7 @@ impl FindContacts for FakeCrm {
             let known = self.deals.lock().expect("not poisoned");
             let of = |address: &EmailAddress| {
                 let deals = known.get(address.as_str())?.clone();
-                Some((address.clone(), vec![Contact { id: format!("contact {address}"), deals }]))
+                Some((address.clone(), vec![Contact { id: format!("contact {address}"), deals, ..Contact::default() }]))
             };
             addresses.iter().filter_map(of).collect()
         };

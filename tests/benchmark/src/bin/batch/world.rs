@@ -11,7 +11,7 @@ use std::{
 
 use aws_lambda_events::sqs::SqsEvent;
 use calendar_sync::{CalendarSync, meeting::Scope};
-use email_activity::{EmailActivity, NeverLogged};
+use email_activity::EmailActivity;
 use sandbox::stand_ins::{self, CrmContact, Grant};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -26,7 +26,7 @@ use shared::{
         own_mail::LoopId,
     },
     engine::{
-        Clock, Deadline, Engine, Processor, RetryPolicy, StoreError,
+        Clock, Deadline, Engine, NeverLogged, Processor, RetryPolicy, StoreError,
         testing::{MemoryBodies, MemoryLeases, MemoryLinks, MemoryQueue},
     },
     http::{ApiClient, ApiSettings, Credential, http_client},
