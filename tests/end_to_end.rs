@@ -823,7 +823,9 @@ fn every_sample_of_a_worker_can_be_invoked() {
                 let path = entry.expect("an entry").path();
                 let event = std::fs::read_to_string(&path).expect("a sample");
                 let answer = world.engine.invoke(function, &event).await.expect("an answer");
-                assert_eq!(answer["batchItemFailures"], json!([]), "{}", path.display());
+                // What a schedule hands over without a queue begins a run of its own.
+                let begun = answer["queued"].is_string();
+                assert!(begun || answer["batchItemFailures"] == json!([]), "{}: {answer}", path.display());
                 for sample in samples::read(&path).expect("a sample") {
                     if let Some(id) = sample.notification_id() {
                         decided(world, &id).await;
@@ -839,6 +841,7 @@ fn every_sample_of_a_worker_can_be_invoked() {
             let is_active =
                 outcomes.contains("logged") || folder == "onboarding-transitions" && outcomes.contains("done");
             assert!(is_active && outcomes.contains("skipped"), "{outcomes:?}");
+            world.view.emptied(&queue(world, output), Duration::from_mins(2)).await.expect("the jobs end");
             // The cut-off record of one sample lies in the dead-letter queue; later tests expect it empty.
             world.view.take_all(&queue(world, &format!("{output}DeadLetter"))).await.expect("emptied");
         }

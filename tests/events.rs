@@ -15,10 +15,13 @@ use sandbox::stand_ins::{Grant, Nylas, RestCrm, nylas_webhook::signature};
 use sandbox::world::{COMPANY_DOMAIN as COMPANY, SUPPORT_GRANT};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shared::domain::address::CompanyDomains;
+use shared::contact_sync::{SYNC, SyncJob};
+use shared::domain::address::{CompanyDomains, EmailAddress};
 use shared::domain::mail_class::MailClass;
+use shared::domain::never_log::NeverLog;
 use shared::domain::own_mail::LoopId;
 use shared::mail::{Company, HeadersAtHand, People, class_of};
+use shared::nylas::contact::Contact;
 use shared::nylas::message::Message;
 use shared::triage::Category;
 use shared::triage::new_text::{LeftOut, bare_subject, new_text};
@@ -97,9 +100,20 @@ fn support_records() -> BTreeMap<String, Vec<SqsMessage>> {
     records("ticket-triage")
 }
 
+/// Those of contact-sync, but for the event that the schedule hands over without a queue.
+fn contact_records() -> BTreeMap<String, Vec<SqsMessage>> {
+    let mut samples = samples("contact-sync");
+    assert!(samples.remove("nightly").is_some(), "no sample of the schedule");
+    records_of(samples)
+}
+
 /// The records of every sample of a function that is woken by its queue.
 fn records(function: &str) -> BTreeMap<String, Vec<SqsMessage>> {
-    samples(function)
+    records_of(samples(function))
+}
+
+fn records_of(samples: BTreeMap<String, String>) -> BTreeMap<String, Vec<SqsMessage>> {
+    samples
         .into_iter()
         .map(|(name, text)| {
             let event: SqsEvent =
@@ -120,20 +134,36 @@ fn notification(record: &SqsMessage) -> Value {
 /// Every `email` in the notification's object, as it is written there.
 fn addresses(notification: &Value) -> Vec<String> {
     let object = &notification["data"]["object"];
-    ["from", "to", "cc", "bcc", "participants"]
+    ["from", "to", "cc", "bcc", "participants", "emails"]
         .into_iter()
         .flat_map(|list| object[list].as_array().cloned().unwrap_or_default())
         .filter_map(|person| person["email"].as_str().map(str::to_owned))
         .collect()
 }
 
-fn known_addresses() -> BTreeSet<String> {
-    let crm = RestCrm::builder()
+fn demo_crm() -> RestCrm {
+    RestCrm::builder()
         .contacts_file(&events("demo/contacts.json"))
         .expect("the demo's contacts can be read")
         .start()
-        .expect("the stand-in starts");
-    crm.contacts().into_iter().map(|contact| contact.email.to_lowercase()).collect()
+        .expect("the stand-in starts")
+}
+
+fn known_addresses() -> BTreeSet<String> {
+    demo_crm().contacts().into_iter().map(|contact| contact.email.to_lowercase()).collect()
+}
+
+fn demo_grants() -> Vec<Grant> {
+    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    serde_json::from_value(file["grants"].clone()).expect("grants")
+}
+
+fn never_logged() -> NeverLog {
+    let text = fs::read_to_string(events("demo/never-log.txt")).expect("the list can be read");
+    let (list, bad) = NeverLog::parse(&text);
+    assert_eq!(bad, []);
+    list
 }
 
 fn known_people(notification: &Value) -> usize {
@@ -400,9 +430,6 @@ fn held_notetakers() -> BTreeSet<String> {
 
 /// The events that the demo's calendars hold, by account and id.
 fn held_events() -> BTreeMap<(String, String), Value> {
-    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
-    let file: Value = serde_json::from_str(&text).expect("JSON");
-    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
     let of = |grant: Grant| {
         let id = grant.id;
         grant
@@ -410,7 +437,7 @@ fn held_events() -> BTreeMap<(String, String), Value> {
             .into_iter()
             .map(move |event| ((id.clone(), event["id"].as_str().expect("an id").to_owned()), event))
     };
-    grants.into_iter().flat_map(of).collect()
+    demo_grants().into_iter().flat_map(of).collect()
 }
 
 #[test]
@@ -551,10 +578,7 @@ fn support_mail(name: &str) -> Message {
 }
 
 fn support_mailbox() -> Grant {
-    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
-    let file: Value = serde_json::from_str(&text).expect("JSON");
-    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
-    grants.into_iter().find(|grant| grant.id == SUPPORT_GRANT).expect("the demo has the support mailbox")
+    demo_grants().into_iter().find(|grant| grant.id == SUPPORT_GRANT).expect("the demo has the support mailbox")
 }
 
 #[test]
@@ -610,6 +634,163 @@ fn the_support_samples_are_what_their_names_say() {
     assert_eq!(missed, 1, "the mail that Nylas never notified of, for the job to find");
 }
 
+/// The changed contacts of the samples.
+const CONTACTS: [&str; 12] = [
+    "changed",
+    "changed-in-nothing-that-is-kept",
+    "colleague",
+    "conflict",
+    "gone-from-the-address-book",
+    "inbox",
+    "microsoft-without-types",
+    "never-log",
+    "null-and-empty-fields",
+    "same-notification-again",
+    "truncated",
+    "unknown-to-the-crm",
+];
+
+/// The jobs of the samples, and which account each is for.
+const CONTACT_JOBS: [(&str, &str); 2] = [
+    ("dry-run-one-account", "tobias.lindqvist@northwind.example"),
+    ("one-accounts-share", "ines.duarte@northwind.example"),
+];
+
+#[test]
+fn every_contact_sample_has_the_ids_that_ingress_or_the_functions_would_give_it() {
+    let all = contact_records();
+    let expected: BTreeSet<&str> = CONTACTS.into_iter().chain(CONTACT_JOBS.map(|(name, _)| name)).collect();
+    assert_eq!(all.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    let grants = demo_grants();
+    let account = |id: &str| grants.iter().find(|grant| grant.id == id).map(|grant| grant.email.as_str());
+    for (name, records) in &all {
+        let [record] = records.as_slice() else { panic!("{name} has one record") };
+        check_the_record(name, record, "ContactSync.fifo");
+        let sample = notification(record);
+        let ids = [&record.attributes["MessageGroupId"], &record.attributes["MessageDeduplicationId"]];
+        let Some(object) = sample.get("data").map(|data| &data["object"]) else {
+            let job: SyncJob = serde_json::from_value(sample).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let message = job.to_message("contact-sync").expect("a message");
+            assert_eq!(body(record), message.body, "{name}");
+            assert_eq!(ids, [message.group.as_str(), &message.deduplication_id], "{name}");
+            let of = job.grant_id.as_deref().and_then(account);
+            assert!(CONTACT_JOBS.contains(&(name, of.expect("an account"))), "{name}");
+            assert_eq!((job.share, job.dry_run), (name == "one-accounts-share", name == "dry-run-one-account"));
+            continue;
+        };
+        let kind = if name == "truncated" { "contact.updated.truncated" } else { "contact.updated" };
+        assert_eq!(sample["type"], kind, "{name}");
+        let grant = object["grant_id"].as_str().expect("samples have an account");
+        assert!(account(grant).is_some(), "{name}");
+        let group = &hex::encode(Sha256::digest(format!("grant:{grant}")))[..32];
+        let id = sample["id"].as_str().expect("samples have an id");
+        assert_eq!(ids, [group, &hex::encode(Sha256::digest(format!("contact-sync:{id}")))], "{name}");
+    }
+}
+
+#[test]
+fn the_nightly_sample_is_what_the_schedule_hands_over() {
+    let sample: Value = serde_json::from_str(&samples("contact-sync")["nightly"]).expect("JSON");
+    let template = fs::read_to_string(events("../template.yaml")).expect("it can be read");
+    assert!(template.contains(&format!("Input: '{sample}'")), "{sample}");
+    let job: SyncJob = serde_json::from_value(sample).expect("a job");
+    assert_eq!((job.kind.as_str(), job.grant_id, job.dry_run), (SYNC, None, false));
+}
+
+/// The contacts that the demo's address books hold, by account and id.
+fn held_contacts() -> BTreeMap<(String, String), Value> {
+    let text = |value: &Value| value.as_str().expect("contacts have an id").to_owned();
+    let contacts = demo_grants().into_iter().flat_map(|grant| grant.contacts);
+    contacts.map(|contact| ((text(&contact["grant_id"]), text(&contact["id"])), contact)).collect()
+}
+
+#[test]
+fn the_contact_samples_are_what_their_names_say_and_end_as_the_demos_address_books_have_it() {
+    let records = contact_records();
+    let sample = |name: &str| notification(&records[name][0]);
+    let object = |name: &str| sample(name)["data"]["object"].clone();
+    let contact = |name: &str| serde_json::from_value::<Contact>(object(name)).expect("a contact");
+    let emails = |name: &str| addresses(&sample(name));
+
+    let crm = demo_crm();
+    let in_crm = |name: &str| {
+        let known: Vec<_> = emails(name).iter().flat_map(|address| crm.contacts_with(address)).collect();
+        known.into_iter().next()
+    };
+    let says = |name: &str| {
+        let contact = contact(name);
+        (contact.phone_numbers.first().map(|phone| phone.number.clone()), Some(contact.job_title))
+    };
+    let marta = in_crm("changed").expect("she is in the CRM");
+    let stands = (marta.phone, marta.job_title);
+    assert_eq!(says("microsoft-without-types"), stands, "the other address book says what the CRM says");
+    assert!(says("changed").0 != stands.0 && says("changed").1 != stands.1);
+    assert_eq!(in_crm("microsoft-without-types").map(|contact| contact.id), Some(marta.id));
+    let microsoft = contact("microsoft-without-types");
+    assert!(microsoft.emails.iter().all(|email| email.kind.is_empty()));
+    assert!(microsoft.phone_numbers.iter().all(|phone| phone.kind.is_empty()));
+    assert_eq!(sample("same-notification-again")["id"], sample("changed")["id"]);
+    assert_ne!(sample("same-notification-again"), sample("changed"), "the attempt is another");
+    assert_eq!(object("same-notification-again"), object("changed"));
+    assert_eq!(contact("changed-in-nothing-that-is-kept"), contact("changed"));
+    assert_ne!(object("changed-in-nothing-that-is-kept"), object("changed"));
+    let priyas = in_crm("conflict").and_then(|contact| contact.phone);
+    assert!(priyas.is_some() && priyas != says("conflict").0);
+    let sparse = object("null-and-empty-fields");
+    assert!(sparse["job_title"].is_null() && sparse["company_name"] == "" && sparse["notes"].is_null());
+    let missing = in_crm("null-and-empty-fields").expect("found by another of her addresses");
+    assert!(missing.phone.is_none() && !emails("null-and-empty-fields").contains(&missing.email));
+    assert!(in_crm("truncated").is_some_and(|contact| contact.phone.is_none()));
+    assert!(in_crm("unknown-to-the-crm").is_none());
+    assert!(in_crm("inbox").is_some());
+    let of_the_company = |address: &String| address.ends_with(COMPANY_DOMAIN);
+    let list = never_logged();
+    let forbidden = |address: &String| list.forbids(&EmailAddress::parse(address).expect("an address")).is_some();
+    let held = held_contacts();
+    let mut newest: BTreeMap<(String, String), Value> = BTreeMap::new();
+    let mut names = CONTACTS;
+    names.sort_by_key(|name| sample(name)["time"].as_i64());
+    for name in names {
+        assert_eq!(emails(name).iter().all(of_the_company), name == "colleague", "{name}");
+        assert_eq!(emails(name).iter().any(forbidden), name == "never-log", "{name}");
+        assert_eq!(object(name)["source"] == "inbox", name == "inbox", "{name}");
+        let contact = object(name);
+        let key = [&contact["grant_id"], &contact["id"]].map(|id| id.as_str().expect("ids").to_owned()).into();
+        assert_eq!(held.contains_key(&key), name != "gone-from-the-address-book", "{name}");
+        newest.insert(key, contact);
+    }
+    for (key, mut contact) in newest {
+        let Some(held) = held.get(&key) else { continue };
+        if contact["id"] == object("truncated")["id"] {
+            assert!(contact.get("notes").is_none() && held["notes"].is_string());
+            contact["notes"] = held["notes"].clone();
+        }
+        assert_eq!(*held, contact, "{key:?}");
+    }
+}
+
+#[test]
+fn the_demos_address_books_bring_what_the_demo_shows() {
+    let crm = demo_crm();
+    let mut copies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for ((account, id), contact) in held_contacts() {
+        let emails = addresses(&serde_json::json!({ "data": { "object": contact } }));
+        assert!(emails.iter().all(|address| address.ends_with(".example")), "{id}");
+        for known in emails.iter().flat_map(|address| crm.contacts_with(address)) {
+            copies.entry(known.id).or_default().insert(account.clone());
+        }
+    }
+    let in_both = copies.values().filter(|accounts| accounts.len() == 2).count();
+    assert!(in_both >= 2, "a person in two address books: {copies:?}");
+    let notified: Vec<Value> = contact_records()
+        .values()
+        .flatten()
+        .map(|record| notification(record)["data"]["object"]["id"].clone())
+        .collect();
+    let for_the_night = held_contacts().into_values().filter(|contact| !notified.contains(&contact["id"])).count();
+    assert!(for_the_night >= 5, "only {for_the_night} contacts are left for the night");
+}
+
 #[test]
 fn the_rule_that_the_readme_shows_can_be_used_and_takes_the_monitors_sample() {
     let readme = fs::read_to_string(events("../README.md")).expect("it can be read");
@@ -645,8 +826,8 @@ fn every_sample_stands_in_the_tables_of_the_readme() {
 fn every_person_of_the_samples_lives_in_an_example_domain() {
     let records = email_records();
     let mut seen = 0;
-    let (calendars, support) = (calendar_records(), support_records());
-    let all = records.iter().chain(&calendars).chain(&support);
+    let (calendars, support, contacts) = (calendar_records(), support_records(), contact_records());
+    let all = records.iter().chain(&calendars).chain(&support).chain(&contacts);
     for (name, record) in all.flat_map(|(name, records)| records.iter().map(move |record| (name, record))) {
         let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {
             continue;
@@ -730,12 +911,9 @@ fn the_email_samples_are_what_their_names_say() {
     assert_eq!(known_people(&only("plus-alias")), 0, "nobody has the tagged address itself");
     let [one, other] = records["one-mail-in-two-mailboxes"].as_slice() else { panic!("two copies") };
     assert_ne!(notification(one)["data"]["object"]["grant_id"], notification(other)["data"]["object"]["grant_id"]);
-    let never_log = fs::read_to_string(events("demo/never-log.txt")).expect("the list can be read");
-    let (list, bad) = shared::domain::never_log::NeverLog::parse(&never_log);
-    assert_eq!(bad, []);
-    let forbidden = |address: &String| {
-        shared::domain::address::EmailAddress::parse(address).is_some_and(|address| list.forbids(&address).is_some())
-    };
+    let list = never_logged();
+    let forbidden =
+        |address: &String| EmailAddress::parse(address).is_some_and(|address| list.forbids(&address).is_some());
     for name in names {
         let on_the_list = records[name]
             .iter()
@@ -754,9 +932,7 @@ fn the_email_samples_are_what_their_names_say() {
 #[test]
 fn every_folder_of_the_samples_is_in_the_demos_mailboxes() {
     Nylas::builder().grants_file(&events("demo/mailboxes.json")).expect("the stand-in takes the demo's mailboxes");
-    let text = fs::read_to_string(events("demo/mailboxes.json")).expect("the file can be read");
-    let file: Value = serde_json::from_str(&text).expect("JSON");
-    let grants: Vec<Grant> = serde_json::from_value(file["grants"].clone()).expect("grants");
+    let grants = demo_grants();
     let records = email_records();
     for record in records.values().flatten() {
         let Ok(notification) = serde_json::from_str::<Value>(body(record)) else {

@@ -3,7 +3,11 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
+use shared::aws::links::DynamoLinks;
+use shared::contact_sync::SYNC;
+use shared::engine::progress::{Finding, Progress, progress, run_key};
+use shared::reconcile::part_of;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -11,8 +15,8 @@ use std::time::Duration;
 use crate::customers::{Customers, event, mails_to, tell};
 use crate::local_engine::{LocalEngine, Stack, project_root};
 use crate::samples::{Sample, read_folder};
-use crate::stack_view::{DecisionRecord, StackView};
-use crate::stand_ins::rest_crm::RestCrm;
+use crate::stack_view::{DecisionRecord, StackView, ViewError};
+use crate::stand_ins::rest_crm::{ContactField, CrmContact, RestCrm};
 use crate::stand_ins::{Fault, FaultRule, StandInError};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
 
@@ -34,12 +38,13 @@ impl Worker {
 }
 
 /// The functions that work on what is sent to their queues.
-pub const WORKERS: [Worker; 5] = [
+pub const WORKERS: [Worker; 6] = [
     Worker::of("email-activity", "EmailActivity", "EmailActivity"),
     Worker::of("calendar-sync", "CalendarSync", "CalendarSync"),
     Worker::of(NOTETAKERS, "NotetakerMedia", "NotetakerMedia"),
     Worker::of(ONBOARDING, "Onboarding", "OnboardingTransitions"),
     Worker::of(SUPPORT, SUPPORT_QUEUE, "TicketTriage"),
+    Worker::of(CONTACTS, CONTACTS_QUEUE, "ContactSync"),
 ];
 
 /// The folder of samples of the onboarding, which the demo shows by customers of its own.
@@ -54,6 +59,13 @@ const SUPPORT: &str = "ticket-triage";
 
 /// The beginning of its queue's output.
 const SUPPORT_QUEUE: &str = "TicketTriage";
+
+/// The folder of samples of address books. They are sent in the order in which they came; whole address books are looked
+/// through by night.
+const CONTACTS: &str = "contact-sync";
+
+/// The beginning of its queue's output.
+const CONTACTS_QUEUE: &str = "ContactSync";
 
 /// How long the stack may take to decide everything.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -77,10 +89,11 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
 
     let (of_notetakers, samples): (Vec<Sample>, Vec<Sample>) =
         shuffled_with_duplicates()?.into_iter().partition(is_of_a_notetaker);
-    let of_support = support_mail()?;
+    let of_support = in_order(SUPPORT)?;
+    let of_contacts = in_order(CONTACTS)?;
     say(&format!(
         "replaying {} requests from events/: duplicates, disorder and noise among them",
-        samples.len() + of_notetakers.len() + of_support.len()
+        samples.len() + of_notetakers.len() + of_support.len() + of_contacts.len()
     ));
     let mut sent = send_all(world, samples).await?;
     wait_until_decided(world, &sent, "mails and events", &mut say).await?;
@@ -96,6 +109,18 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         send_all(world, of_notetakers.into_iter().map(|sample| with_links(world, sample)).collect()).await?;
     wait_until_decided(world, &of_notetakers, "news of notetakers", &mut say).await?;
     sent.extend(of_notetakers);
+    let contacts_before = world.crm.contacts();
+    let (other_book, of_contacts) = of_contacts.split_at(1);
+    say(
+        "contacts change in address books: first Tobias's says of Marta what the CRM says, then Ines's says something newer",
+    );
+    let other_book = send_all(world, other_book.to_vec()).await?;
+    wait_until_decided(world, &other_book, "changed contacts", |_: &str| ()).await?;
+    let of_contacts = send_all(world, of_contacts.to_vec()).await?;
+    wait_until_decided(world, &of_contacts, "changed contacts", &mut say).await?;
+    sent.extend(other_book.into_iter().chain(of_contacts));
+    say("night comes twice: all address books are looked through, and nothing has changed in between");
+    let nights = [night(world).await?, night(world).await?];
     say(
         "reconciling and backfilling: Nylas holds a mail and meetings that it never notified of, and a meeting of last month is attached to what was said in it",
     );
@@ -113,6 +138,15 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
     say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
     say(&format!("\nThe tickets that support mail became\n{}", tickets_table(world, &support)));
+    say(&format!(
+        "\nWhat the address books changed in the CRM (a number without a country code stays as it was typed, for the sandbox sets no PhoneRegion)\n{}",
+        changed_table(&contacts_before, &world.crm.contacts())
+    ));
+    say(&format!(
+        "\nWhat the address books say otherwise, and what was kept because it is somebody's own\n{}",
+        kept_table(&contacts_before, &nights[1].findings)
+    ));
+    say(&format!("\nWhat the two nights came to\n{}", nights_table(&nights)));
     say(&format!("\nHow far the customers have come\n{}", customers_table(world).await?));
     say(&format!("\nThe mails that customers got\n{}", mails_table(world)));
     let told = world.alerts.texts();
@@ -122,18 +156,18 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     Ok(())
 }
 
-/// The samples of support mail, in the order in which Nylas told of them.
-fn support_mail() -> Result<Vec<Sample>, WorldError> {
-    let samples = read_folder(&project_root().join("events").join(SUPPORT))?;
-    let mut mails: Vec<Sample> = samples.into_iter().filter(|sample| !sample.is_job()).collect();
-    mails.sort_by_key(Sample::told_at);
-    Ok(mails)
+/// The samples of a folder, in the order in which Nylas told of them.
+fn in_order(folder: &str) -> Result<Vec<Sample>, WorldError> {
+    let samples = read_folder(&project_root().join("events").join(folder))?;
+    let mut told: Vec<Sample> = samples.into_iter().filter(|sample| !sample.is_job()).collect();
+    told.sort_by_key(Sample::told_at);
+    Ok(told)
 }
 
 /// What ticket-triage decided. Of a mail that came back another function has a decision under the same id.
 async fn support_decisions(world: &World) -> Result<Vec<DecisionRecord>, WorldError> {
     let mut decisions = Vec::new();
-    for sample in support_mail()? {
+    for sample in in_order(SUPPORT)? {
         let id = sample.notification_id().unwrap_or_default();
         decisions.extend(world.view.record(SUPPORT, &id).await?);
     }
@@ -203,6 +237,108 @@ fn phrases(record: &DecisionRecord) -> Vec<&str> {
         }
     }
     phrases
+}
+
+/// What a night came to.
+struct Night {
+    accounts: usize,
+    counts: BTreeMap<String, u64>,
+    findings: Vec<Finding>,
+    lookups: usize,
+    writes: usize,
+}
+
+/// Lets contact-sync look through all address books, begun as the schedule does it.
+async fn night(world: &World) -> Result<Night, WorldError> {
+    let calls = || (world.crm.lookups(), world.crm.patches());
+    let before = calls();
+    let event = json!({ "type": SYNC }).to_string();
+    let begun = world.engine.invoke(world.stack.function_name(CONTACTS_QUEUE)?, &event).await?;
+    let run = begun["queued"].as_str().unwrap_or_default();
+    world.view.emptied(world.stack.queue_url(CONTACTS_QUEUE)?, PATIENCE).await?;
+    let after = calls();
+    let links = DynamoLinks::new(&world.engine.aws_config().await, world.stack.links_table()?.to_owned());
+    let came_to = async |part: &str| -> Result<Progress, WorldError> {
+        let read = progress(&links, &run_key(CONTACTS, part)).await;
+        let read = read.map_err(|error| ViewError::Aws { what: "reading the links table", problem: error.0 })?;
+        Ok(read.unwrap_or_default())
+    };
+    let accounts = came_to(run).await?.parts;
+    let mut night = Night {
+        accounts: accounts.len(),
+        counts: BTreeMap::new(),
+        findings: Vec::new(),
+        lookups: after.0 - before.0,
+        writes: after.1 - before.1,
+    };
+    for account in accounts {
+        let share = came_to(&part_of(run, Some(&account))).await?;
+        for (name, count) in share.counts {
+            *night.counts.entry(name).or_default() += count;
+        }
+        night.findings.extend(share.findings);
+    }
+    Ok(night)
+}
+
+/// What a contact is called, by its id in the CRM.
+fn name_in(contacts: &[CrmContact], id: &str) -> String {
+    let name = contacts.iter().find(|contact| contact.id == id).and_then(|contact| contact.name.as_deref());
+    name.map_or_else(|| id.to_owned(), |name| format!("{name} ({id})"))
+}
+
+fn changed_table(before: &[CrmContact], now: &[CrmContact]) -> Table {
+    let mut table = table(&["contact", "field", "before", "now"]);
+    for (before, now) in before.iter().zip(now) {
+        let fields = [
+            (ContactField::Phone, &before.phone, &now.phone),
+            (ContactField::JobTitle, &before.job_title, &now.job_title),
+            (ContactField::Company, &before.company, &now.company),
+        ];
+        for (field, before, now_stands) in fields.into_iter().filter(|(_, before, now)| before != now) {
+            let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
+            let contact = name_in(std::slice::from_ref(now), &now.id);
+            table.add_row([contact, field.key().to_owned(), text(before), text(now_stands)]);
+        }
+    }
+    table
+}
+
+fn kept_table(contacts: &[CrmContact], findings: &[Finding]) -> Table {
+    let mut table = table(&["contact", "field", "stands in the CRM", "an address book says", "why"]);
+    for Finding { of, field, stands, proposed, why } in findings {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
+        table.add_row([name_in(contacts, of), field.clone(), text(stands), text(proposed), why.clone()]);
+    }
+    table
+}
+
+fn nights_table(nights: &[Night]) -> Table {
+    let mut table = table(&[
+        "night",
+        "accounts",
+        "contacts",
+        "changed",
+        "unchanged",
+        "left alone, and why",
+        "lookups in the CRM",
+        "writes to the CRM",
+    ]);
+    for (number, night) in nights.iter().enumerate() {
+        let count = |name: &str| night.counts.get(name).copied().unwrap_or_default().to_string();
+        let skipped = night.counts.iter().filter_map(|(name, count)| Some((name.strip_prefix("skipped: ")?, count)));
+        table.add_row([
+            (number + 1).to_string(),
+            night.accounts.to_string(),
+            count("contacts"),
+            count("changed"),
+            count("unchanged"),
+            skipped.map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join("\n"),
+            night.lookups.to_string(),
+            night.writes.to_string(),
+        ]);
+    }
+    table
 }
 
 /// The customers of the demo beside the one of a sample: an address and a name.
@@ -343,7 +479,7 @@ async fn wait_until_decided(
 
 /// Puts the samples of jobs into their queues and waits until what they find is worked off.
 async fn work_off_jobs(world: &World) -> Result<(), WorldError> {
-    for worker in WORKERS.into_iter().filter(|worker| worker.folder != ONBOARDING) {
+    for worker in WORKERS.into_iter().filter(|worker| ![ONBOARDING, CONTACTS].contains(&worker.folder)) {
         let samples = read_folder(&project_root().join("events").join(worker.folder))?;
         for job in samples.into_iter().filter(Sample::is_job) {
             put_job(&world.view, &world.stack, worker.queue, &job).await?;
@@ -384,7 +520,7 @@ pub async fn send(
 fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
     let events = project_root().join("events");
     let mut samples = Vec::new();
-    for worker in WORKERS.into_iter().filter(|worker| ![ONBOARDING, SUPPORT].contains(&worker.folder)) {
+    for worker in WORKERS.into_iter().filter(|worker| ![ONBOARDING, SUPPORT, CONTACTS].contains(&worker.folder)) {
         samples.extend(read_folder(&events.join(worker.folder))?.into_iter().filter(|sample| !sample.is_job()));
     }
     samples.extend(read_folder(&events.join("webhook-ingress"))?);
@@ -403,7 +539,7 @@ fn shuffled_with_duplicates() -> Result<Vec<Sample>, WorldError> {
 /// True for what a function of this release works on.
 fn is_worked_on(sent: &Sent) -> bool {
     let kind = sent.sample.kind().unwrap_or_default();
-    ["message.created", "message.bounce_detected", "event.", "grant.", "notetaker."]
+    ["message.created", "message.bounce_detected", "event.", "grant.", "notetaker.", "contact.updated"]
         .iter()
         .any(|worked_on| kind.starts_with(worked_on))
 }
@@ -458,12 +594,14 @@ fn requests_table(sent: &[Sent], decisions: &BTreeMap<String, DecisionRecord>) -
 /// Why it was decided so, in a line.
 #[must_use]
 pub fn why(record: &DecisionRecord) -> String {
-    let fact = |name: &str| record.facts.get(name).filter(|value| !value.is_null()).map(ToString::to_string);
+    let says_something = |value: &&Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let fact = |name: &str| record.facts.get(name).filter(says_something).map(ToString::to_string);
     let mut why = record.reason.clone();
     // Of support mail people ask which ticket it is.
     if let Some(ticket) = record.became.as_deref().filter(|_| record.function == "ticket-triage") {
         why = format!("{why} {ticket}");
     }
+    let of_contacts = ["written", "source"].into_iter().filter(|_| record.function == CONTACTS);
     for name in [
         "evidence",
         "entry",
@@ -484,7 +622,10 @@ pub fn why(record: &DecisionRecord) -> String {
         "flags",
         "alert",
         "ticket",
-    ] {
+    ]
+    .into_iter()
+    .chain(of_contacts)
+    {
         if let Some(fact) = fact(name) {
             why = format!("{why}; {name} {}", fact.replace('"', ""));
         }
@@ -630,6 +771,8 @@ async fn queues_table(world: &World) -> Result<Table, WorldError> {
         ("OnboardingDeadLetter", "nothing was given up"),
         ("TicketTriage", "all support mail is decided"),
         ("TicketTriageDeadLetter", "nothing was given up"),
+        ("ContactSync", "all contacts are decided"),
+        ("ContactSyncDeadLetter", "nothing was given up"),
         ("Unroutable", "signed bodies that are no notification, each to be looked at by a person"),
     ] {
         let depth = world.view.depth(world.stack.queue_url(queue)?).await?;

@@ -29,8 +29,8 @@ pub enum SampleError {
         /// Where it goes wrong.
         source: serde_json::Error,
     },
-    /// The file is JSON, but neither a request, an SQS event nor a notification.
-    #[error("{path} is neither a Function URL request, an SQS event nor a notification", path = path.display())]
+    /// The file is JSON, but neither a request, an SQS event, a notification nor a job.
+    #[error("{path} is neither a Function URL request, an SQS event, a notification nor a job", path = path.display())]
     Unknown {
         /// Which file.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub struct SignedRequest {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// Reads a file of `events/`: a Function URL request, the records of an SQS event, or a bare notification.
+/// Reads a file of `events/`: a Function URL request, the records of an SQS event, or a bare notification or job.
 pub fn read(path: &Path) -> Result<Vec<Sample>, SampleError> {
     let text = fs::read(path).map_err(|source| SampleError::File { path: path.to_path_buf(), source })?;
     let value: Value =
@@ -91,7 +91,7 @@ pub fn read(path: &Path) -> Result<Vec<Sample>, SampleError> {
     if value["rawPath"].is_string() {
         return Ok(vec![request(&name, &value)]);
     }
-    if value["specversion"].is_string() {
+    if value["specversion"].is_string() || value["type"].is_string() {
         return Ok(vec![notification(text)]);
     }
     Err(SampleError::Unknown { path: path.to_path_buf() })

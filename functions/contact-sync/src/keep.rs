@@ -6,14 +6,14 @@
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use shared::crm::contact_fields::{ContactField, ContactUpdate, PerField, UpdateContacts as _};
-use shared::crm::{Contact, ContactsByAddress, FindContacts as _};
+use shared::crm::{Contact, CrmError};
 use shared::domain::address::EmailAddress;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::progress::Finding;
 use shared::engine::{Deadline, Links as _, ManyLinks as _, PutLink, Revision, StoreError, StoredLink};
 use shared::http::CallError;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::address_book::Copy;
@@ -31,6 +31,15 @@ const MOST_RACES: usize = 8;
 /// How often a person that somebody else is writing is come back to, and after how long.
 const MOST_VISITS: usize = 30;
 const BETWEEN_VISITS: Duration = Duration::from_millis(400);
+
+/// What is kept of the time for writing what was looked up: a quarter, and no more than this.
+const MOST_TIME_TO_WRITE: Duration = Duration::from_secs(15);
+
+/// The longest value of the CRM, or word of it, that is listed, in characters.
+const LONGEST_LISTED: usize = 200;
+
+/// So many addresses that are all refused are not at fault themselves.
+const TOO_MANY_REFUSED: usize = 3;
 
 /// What must be left of the time to come back to a person.
 const ENOUGH_TO_COME_BACK: Duration = Duration::from_secs(10);
@@ -61,6 +70,34 @@ pub(crate) struct Mode<'m> {
     pub replace_existing: bool,
 }
 
+/// What came of contacts that were looked at. Those in none of the lists come back with what has failed.
+#[derive(Default)]
+pub(crate) struct Looked {
+    /// Those that are done, by their place among the tasks.
+    pub outcomes: BTreeMap<usize, Outcome>,
+    /// Those that the CRM has an error for, each for itself: it may answer for others.
+    pub unanswered: BTreeMap<usize, Failure>,
+    /// What stood in the way of the rest.
+    pub failed: Option<Failure>,
+}
+
+impl Looked {
+    /// Sorts an error of the CRM: it is about one contact, or about all.
+    fn take_in(&mut self, error: CrmError, tasks: &[usize]) {
+        if is_about_one(&error) {
+            let failure = Failure::from(error);
+            self.unanswered.extend(tasks.iter().map(|task| (*task, failure.clone())));
+        } else {
+            self.failed = Some(error.into());
+        }
+    }
+}
+
+/// True if the CRM was reached and could not make anything of this very call.
+fn is_about_one(error: &CrmError) -> bool {
+    matches!(error.0, CallError::Unavailable { answered: true, .. } | CallError::Unreadable { .. })
+}
+
 /// Whom the CRM knows by the addresses of a contact.
 enum Match {
     Known(Contact, EmailAddress),
@@ -86,6 +123,20 @@ struct Announced {
     outcomes: Vec<(usize, Outcome)>,
 }
 
+impl Announced {
+    fn places(&self) -> Vec<usize> {
+        self.outcomes.iter().map(|(place, _)| *place).collect()
+    }
+}
+
+/// Why it is not known how an announced write has ended.
+enum Unsettled {
+    /// The CRM does not say; of these tasks.
+    Crm(CrmError, Vec<usize>),
+    /// It could not be recorded.
+    Table(StoreError),
+}
+
 enum Prepared {
     Decided(Vec<(usize, Outcome)>),
     ToWrite(Box<Announced>),
@@ -94,142 +145,213 @@ enum Prepared {
 
 impl<P: Ports> ContactSync<'_, P> {
     /// Looks contacts up and writes what is to be written; what is done is remembered even if the rest fails.
-    ///
-    /// # Errors
-    /// If the CRM or the table does not answer, or a person is being written by somebody else for too long.
-    pub(crate) async fn look_at(
-        &self,
-        crm: &P::Crm,
-        tasks: &[Task],
-        mode: Mode<'_>,
-        deadline: Deadline,
-    ) -> Result<Vec<Outcome>, Failure> {
+    pub(crate) async fn look_at(&self, crm: &P::Crm, tasks: &[Task], mode: Mode<'_>, deadline: Deadline) -> Looked {
         let looked_up_at = self.now();
-        let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+        let mut looked = Looked::default();
         let mut groups: HashMap<String, Group> = HashMap::new();
-        for (place, found) in self.matches(crm, tasks, deadline).await?.into_iter().enumerate() {
+        for (place, found) in self.matches(crm, tasks, &mut looked, deadline).await {
             let skipped = |why| Outcome { skipped: Some(why), ..Outcome::default() };
             match found {
-                Match::Nobody => drop(outcomes.insert(place, skipped(Skipped::NobodyKnown))),
-                Match::Several => drop(outcomes.insert(place, skipped(Skipped::Several))),
+                Match::Nobody => drop(looked.outcomes.insert(place, skipped(Skipped::NobodyKnown))),
+                Match::Several => drop(looked.outcomes.insert(place, skipped(Skipped::Several))),
                 Match::Known(contact, address) => {
                     let group = groups.entry(contact.id.clone());
-                    group
-                        .or_insert_with(|| Group { contact, address, looked_up_at, tasks: Vec::new() })
-                        .tasks
-                        .push(place);
+                    let group = group.or_insert_with(|| Group { contact, address, looked_up_at, tasks: Vec::new() });
+                    group.tasks.push(place);
                 }
             }
         }
         let mut waiting: Vec<Group> = groups.into_values().collect();
-        let mut failed = None;
         for visit in 0.. {
-            let visited = self.visit(crm, waiting, tasks, mode, deadline).await;
-            outcomes.extend(visited.outcomes);
-            failed = visited.failed;
-            waiting = visited.busy;
-            if waiting.is_empty() || failed.is_some() {
+            waiting = self.visit(crm, waiting, tasks, mode, &mut looked, deadline).await;
+            if waiting.is_empty() || looked.failed.is_some() {
                 break;
             }
             if visit == MOST_VISITS || deadline.left() < ENOUGH_TO_COME_BACK {
                 let what = "a contact is being written by another run; it is tried again";
-                failed = Some(Failure::transient("contact.busy", what));
+                looked.failed = Some(Failure::transient("contact.busy", what));
                 break;
             }
             tokio::time::sleep(BETWEEN_VISITS).await;
         }
-        if !mode.dry_run {
-            self.remember(tasks, &outcomes, looked_up_at, mode).await?;
+        if !mode.dry_run
+            && let Err(error) = self.remember(tasks, &looked.outcomes, looked_up_at, mode).await
+        {
+            looked.failed = Some(error.into());
         }
-        match failed {
-            Some(failure) => Err(failure),
-            None => Ok(outcomes.into_values().collect()),
-        }
+        looked
     }
 
     /// Asks for the first address of every contact, then for the second of those that nobody is known for, and so on.
-    async fn matches(&self, crm: &P::Crm, tasks: &[Task], deadline: Deadline) -> Result<Vec<Match>, Failure> {
-        let mut known = ContactsByAddress::new();
-        let mut asked: HashSet<&EmailAddress> = HashSet::new();
+    async fn matches(
+        &self,
+        crm: &P::Crm,
+        tasks: &[Task],
+        looked: &mut Looked,
+        deadline: Deadline,
+    ) -> Vec<(usize, Match)> {
+        let deadline = deadline.earlier_by(MOST_TIME_TO_WRITE.min(deadline.left() / 4));
+        let mut answers: HashMap<&EmailAddress, Result<Vec<Contact>, CrmError>> = HashMap::new();
         let mut open: Vec<usize> = (0..tasks.len()).collect();
-        let mut matches: Vec<Match> = tasks.iter().map(|_| Match::Nobody).collect();
+        let mut matches = Vec::new();
         for round in 0.. {
-            open.retain(|task| round < tasks[*task].copy.addresses.len());
-            if open.is_empty() {
+            open.retain(|task| {
+                let has_more = round < tasks[*task].copy.addresses.len();
+                if !has_more {
+                    matches.push((*task, Match::Nobody));
+                }
+                has_more
+            });
+            if open.is_empty() || looked.failed.is_some() {
                 break;
             }
-            let addresses = open.iter().map(|task| &tasks[*task].copy.addresses[round]);
-            let new: Vec<EmailAddress> = addresses.filter(|address| asked.insert(*address)).cloned().collect();
-            for addresses in new.chunks(crm.at_a_time().max(1)) {
-                known.extend(crm.find_contacts(addresses, deadline).await?);
+            let mut new: Vec<&EmailAddress> = Vec::new();
+            for address in open.iter().map(|task| &tasks[*task].copy.addresses[round]) {
+                if !answers.contains_key(address) && !new.contains(&address) {
+                    new.push(address);
+                }
+            }
+            for some in new.chunks(crm.at_a_time().max(1)) {
+                let asked: Vec<EmailAddress> = some.iter().map(|address| (*address).clone()).collect();
+                answers.extend(some.iter().copied().zip(crm.look_up(&asked, deadline).await));
             }
             open.retain(|task| {
                 let address = &tasks[*task].copy.addresses[round];
-                match known.get(address).map(Vec::as_slice) {
-                    None | Some([]) => return true,
-                    Some([contact]) => matches[*task] = Match::Known(contact.clone(), address.clone()),
-                    Some(_) => matches[*task] = Match::Several,
+                match answers.get(address) {
+                    None | Some(Err(CrmError(CallError::Rejected { .. }))) => return true,
+                    Some(Err(error)) => looked.take_in(error.clone(), &[*task]),
+                    Some(Ok(contacts)) => match contacts.as_slice() {
+                        [] => return true,
+                        [contact] => matches.push((*task, Match::Known(contact.clone(), address.clone()))),
+                        _ => matches.push((*task, Match::Several)),
+                    },
                 }
                 false
             });
         }
-        Ok(matches)
+        let refuses = |answer: &Result<_, _>| matches!(answer, Err(CrmError(CallError::Rejected { .. })));
+        if answers.len() >= TOO_MANY_REFUSED && answers.values().all(refuses) {
+            let number = answers.len();
+            let what = format!("the CRM refuses to look up all of {number} addresses; ask it for one to see why");
+            looked.failed = Some(Failure::permanent("crm.rejected", what));
+            matches.clear();
+        }
+        matches
     }
 
-    /// Decides, announces, writes and settles; persons that somebody else is writing are left.
+    /// Decides, announces, writes and settles; answers the persons that somebody else is writing.
     async fn visit(
         &self,
         crm: &P::Crm,
         groups: Vec<Group>,
         tasks: &[Task],
         mode: Mode<'_>,
+        looked: &mut Looked,
         deadline: Deadline,
-    ) -> Visited {
-        let mut visited = Visited::default();
+    ) -> Vec<Group> {
         let keys: Vec<LinkKey> = groups.iter().map(|group| person_key(&group.contact.id)).collect();
         let standing = match self.ports.links.get_many(&keys).await {
             Ok(standing) => standing,
-            Err(error) => return Visited { failed: Some(error.into()), ..visited },
+            Err(error) => {
+                looked.failed = Some(error.into());
+                return Vec::new();
+            }
         };
         let prepared: Vec<Result<Prepared, Failure>> = futures_util::stream::iter(groups.into_iter().zip(standing))
             .map(async |(group, standing)| self.prepare(crm, group, standing, tasks, mode, deadline).await)
             .buffer_unordered(SIDE_BY_SIDE)
             .collect()
             .await;
-        let mut announced = Vec::new();
+        let (mut announced, mut busy) = (Vec::new(), Vec::new());
         for prepared in prepared {
             match prepared {
-                Ok(Prepared::Decided(outcomes)) => visited.outcomes.extend(outcomes),
-                Ok(Prepared::ToWrite(one)) => announced.push(one),
-                Ok(Prepared::Busy(group)) => visited.busy.push(group),
-                Err(failure) => visited.failed = Some(failure),
+                Ok(Prepared::Decided(outcomes)) => looked.outcomes.extend(outcomes),
+                Ok(Prepared::ToWrite(one)) => announced.push(*one),
+                Ok(Prepared::Busy(group)) => busy.push(group),
+                Err(failure) => looked.failed = Some(failure),
             }
         }
         while !announced.is_empty() {
             let some = announced.split_off(announced.len().saturating_sub(crm.at_a_time().max(1)));
-            let updates: Vec<ContactUpdate> = some.iter().map(|announced| announced.update.clone()).collect();
-            let written = crm.update_contacts(&updates, deadline).await;
-            let settled: Vec<Result<Vec<(usize, Outcome)>, Failure>> =
-                futures_util::stream::iter(some.into_iter().zip(written))
-                    .map(async |(announced, written)| match written {
-                        Ok(()) => self.settle(*announced, None, mode).await,
-                        Err(error) => match error.0 {
-                            CallError::NotFound { .. } => self.settle(*announced, Some(Skipped::Gone), mode).await,
-                            CallError::Rejected { .. } => self.settle(*announced, Some(Skipped::Refused), mode).await,
-                            _ => Err(error.into()),
-                        },
-                    })
-                    .buffer_unordered(SIDE_BY_SIDE)
-                    .collect()
-                    .await;
-            for settled in settled {
-                match settled {
-                    Ok(outcomes) => visited.outcomes.extend(outcomes),
-                    Err(failure) => visited.failed = Some(failure),
-                }
+            self.write_announced(crm, some, mode, looked, deadline).await;
+        }
+        busy
+    }
+
+    /// Writes what is announced, and settles what was answered.
+    async fn write_announced(
+        &self,
+        crm: &P::Crm,
+        announced: Vec<Announced>,
+        mode: Mode<'_>,
+        looked: &mut Looked,
+        deadline: Deadline,
+    ) {
+        let updates: Vec<ContactUpdate> = announced.iter().map(|announced| announced.update.clone()).collect();
+        let written = crm.update_contacts(&updates, deadline).await;
+        let is_unknown = |answer: &Result<(), CrmError>| matches!(answer, Err(CrmError(CallError::NotFound { .. })));
+        if written.len() > 1 && written.iter().all(is_unknown) {
+            let number = written.len();
+            let what = format!(
+                "the CRM answers 404 to the change of all of {number} contacts that it has just named; see that it serves \
+                 the change of a contact, and check the parameter CrmBaseUrl"
+            );
+            looked.failed = Some(Failure::transient("crm.unavailable", what));
+            return;
+        }
+        let settled: Vec<Result<Vec<(usize, Outcome)>, Unsettled>> =
+            futures_util::stream::iter(announced.into_iter().zip(written))
+                .map(async |(announced, written)| {
+                    let of_the_crm = |error| Unsettled::Crm(error, announced.places());
+                    let ended = match written {
+                        Ok(()) => Ended::Written { refused: Vec::new() },
+                        Err(CrmError(CallError::Rejected { text, .. })) => {
+                            let refused = self.refused_fields(crm, &announced.update, text, deadline).await;
+                            Ended::Written { refused: refused.map_err(of_the_crm)? }
+                        }
+                        Err(CrmError(CallError::NotFound { .. })) => Ended::Gone,
+                        Err(error) => return Err(of_the_crm(error)),
+                    };
+                    self.settle(announced, ended, mode).await.map_err(Unsettled::Table)
+                })
+                .buffer_unordered(SIDE_BY_SIDE)
+                .collect()
+                .await;
+        for settled in settled {
+            match settled {
+                Ok(outcomes) => looked.outcomes.extend(outcomes),
+                Err(Unsettled::Crm(error, places)) => looked.take_in(error, &places),
+                Err(Unsettled::Table(error)) => looked.failed = Some(error.into()),
             }
         }
-        visited
+    }
+
+    /// Which fields of a refused change are at fault: each is written alone, if there are several.
+    async fn refused_fields(
+        &self,
+        crm: &P::Crm,
+        update: &ContactUpdate,
+        words: String,
+        deadline: Deadline,
+    ) -> Result<Vec<(ContactField, String)>, CrmError> {
+        let fields: Vec<ContactField> =
+            update.values.iter().filter(|(_, value)| value.is_some()).map(|(field, _)| field).collect();
+        if let [field] = fields.as_slice() {
+            return Ok(vec![(*field, words)]);
+        }
+        let alone = |field: ContactField| {
+            let values = PerField::of(|other| update.values.get(other).clone().filter(|_| other == field));
+            ContactUpdate { contact_id: update.contact_id.clone(), values }
+        };
+        let mut refused = Vec::new();
+        for field in fields {
+            match crm.update_contacts(&[alone(field)], deadline).await.pop() {
+                Some(Err(CrmError(CallError::Rejected { text, .. }))) => refused.push((field, text)),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(())) | None => {}
+            }
+        }
+        Ok(refused)
     }
 
     /// Takes what a group says into the person's record, decides, and announces what is to be written.
@@ -254,19 +376,26 @@ impl<P: Ports> ContactSync<'_, P> {
             if person.is_written_by_another(mode.by, self.now()) {
                 return Ok(Prepared::Busy(group));
             }
-            if race > 0 || person.written_at + CLOCKS_DIFFER_BY > group.looked_up_at {
+            let is_open = person.writing.as_ref().is_some_and(|writing| !writing.ended);
+            if race > 0 || is_open || person.written_at + CLOCKS_DIFFER_BY > group.looked_up_at {
                 // Somebody may have written since the CRM was asked. From here on nobody can without this being noticed.
-                let found = crm.find_contacts(std::slice::from_ref(&group.address), deadline).await?;
-                let now = found.into_values().flatten().find(|contact| contact.id == group.contact.id);
-                current = now.map_or_else(|| current.clone(), |contact| contact.current);
+                let found = crm.look_up(std::slice::from_ref(&group.address), deadline).await.pop();
+                let found = found.transpose()?.into_iter().flatten();
+                if let Some(now) = found.into_iter().find(|contact| contact.id == group.contact.id) {
+                    current = now.current;
+                }
             }
             for task in group.tasks.iter().map(|task| &tasks[*task]) {
-                person.take_in(&task.copy, task.changed_at);
+                person.take_in(&task.copy, task.changed_at, self.now());
             }
             let plan = person.plan(&current, mode.replace_existing, self.settings.reading.region);
             for (field, plan) in plan.iter() {
-                if let Plan::InPlace(value) = plan {
-                    *person.written.get_mut(field) = Some(value.clone());
+                match plan {
+                    // What stands there is known as ours even if the new value is never taken.
+                    Plan::InPlace(standing) | Plan::Write { over: Some(standing), is_ours: true, .. } => {
+                        *person.written.get_mut(field) = Some(standing.clone());
+                    }
+                    _ => {}
                 }
             }
             // A write of this very run counts, even if the run was interrupted before it could count it.
@@ -305,21 +434,30 @@ impl<P: Ports> ContactSync<'_, P> {
     async fn settle(
         &self,
         announced: Announced,
-        skipped: Option<Skipped>,
+        ended: Ended,
         mode: Mode<'_>,
-    ) -> Result<Vec<(usize, Outcome)>, Failure> {
+    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
         let Announced { group, update, mut person, revision, mut outcomes } = announced;
+        let refused = match &ended {
+            Ended::Gone => ContactField::ALL.to_vec(),
+            Ended::Written { refused } => refused.iter().map(|(field, _)| *field).collect(),
+        };
+        let taken: Vec<(ContactField, &String)> = update
+            .values
+            .iter()
+            .filter_map(|(field, value)| Some((field, value.as_ref()?)))
+            .filter(|(field, _)| !refused.contains(field))
+            .collect();
         let key = person_key(&group.contact.id);
         let mut revision = Some(revision);
         for _ in 0..MOST_RACES {
-            if skipped.is_some() {
-                person.writing = None;
-            } else {
-                person.writing.iter_mut().for_each(|writing| writing.ended = true);
+            person.writing =
+                person.writing.filter(|_| !taken.is_empty()).map(|writing| Writing { ended: true, ..writing });
+            if !taken.is_empty() {
                 person.written_at = self.now();
-                for (field, value) in update.values.iter().filter(|(_, value)| value.is_some()) {
-                    person.written.get_mut(field).clone_from(value);
-                }
+            }
+            for (field, value) in &taken {
+                *person.written.get_mut(*field) = Some((*value).clone());
             }
             let link = person_link(&key, &group.contact.id, &person)?;
             if let PutLink::Stored(_) = self.ports.links.put(&link, revision, self.ports.clock.now()).await? {
@@ -333,11 +471,19 @@ impl<P: Ports> ContactSync<'_, P> {
                 break;
             }
         }
-        if let Some(skipped) = skipped {
+        let Ended::Written { refused } = ended else {
+            let gone = Outcome { skipped: Some(Skipped::Gone), ..Outcome::default() };
+            return Ok(outcomes.into_iter().map(|(place, _)| (place, gone.clone())).collect());
+        };
+        for (field, words) in refused {
+            let value = update.values.get(field).as_deref().unwrap_or_default();
             for (_, outcome) in &mut outcomes {
-                outcome.written.clear();
-                outcome.skipped = Some(skipped);
-                outcome.contact_id = outcome.contact_id.take().filter(|_| skipped == Skipped::Refused);
+                if outcome.written.contains(&field) {
+                    outcome.written.retain(|written| *written != field);
+                    let why = format!("refused: {words}");
+                    outcome.refused.push(finding(&group.contact.id, field, None, value, &why));
+                    outcome.skipped = outcome.written.is_empty().then_some(Skipped::Refused);
+                }
             }
         }
         Ok(outcomes)
@@ -371,12 +517,12 @@ impl<P: Ports> ContactSync<'_, P> {
     }
 }
 
-/// What a visit came to.
-#[derive(Default)]
-struct Visited {
-    outcomes: Vec<(usize, Outcome)>,
-    busy: Vec<Group>,
-    failed: Option<Failure>,
+/// How an announced write has ended.
+enum Ended {
+    /// The CRM has taken it, but for these fields, with its words.
+    Written { refused: Vec<(ContactField, String)> },
+    /// The contact has vanished.
+    Gone,
 }
 
 fn person_key(contact_id: &str) -> LinkKey {
@@ -425,7 +571,7 @@ fn outcomes_of(
             decided.is_some_and(|decided| (&decided.grant, &decided.contact) == (&id.grant, &id.contact))
         });
         match plan {
-            Plan::Write { value, over } => {
+            Plan::Write { value, over, .. } => {
                 // Written now, so it counts here even if it is another's word.
                 let (_, outcome) = &mut outcomes[whose.unwrap_or_default()];
                 outcome.written.push(field);
@@ -452,11 +598,12 @@ fn kept(of: &str, field: ContactField, stands: Option<&str>, proposed: &str, why
 }
 
 fn finding(of: &str, field: ContactField, stands: Option<&str>, proposed: &str, why: &str) -> Finding {
+    let cut = |text: &str| text.chars().take(LONGEST_LISTED).collect();
     Finding {
         of: of.to_owned(),
         field: field.name().to_owned(),
-        stands: stands.map(str::to_owned),
+        stands: stands.map(cut),
         proposed: Some(proposed.to_owned()),
-        why: why.to_owned(),
+        why: cut(why),
     }
 }

@@ -1,8 +1,8 @@
 //! A person that the CRM knows: what each address book says of her, which of them counts, and what may be written. Pure.
 //!
-//! **Whose word counts**, field by field: the copy that changed last; of copies that nobody was seen to change the one
-//! that says most; of those the first in the order of account and contact. Whatever the order in which copies are
-//! looked at, this ends in the same value.
+//! **Whose word counts**, field by field: the copy whose value changed last; of copies that nobody was seen to change the
+//! one that says most; of those the first in the order of account and contact. Whatever the order in which copies are
+//! looked at, this ends in the same value. A copy that nobody has seen for a month counts no more.
 //!
 //! **What may be written**: a value goes over an empty field, or over the value that was written last. A value that
 //! somebody else put there is theirs and stays.
@@ -14,7 +14,11 @@ use std::cmp::Reverse;
 use crate::address_book::{Copy, CopyId};
 use crate::phone::{self, PhoneRegion};
 
-/// The most copies that are kept of a person. Of more those count least that changed longest ago.
+/// For how long a copy counts that is not seen again, in seconds: 35 days. A contact that is still there is looked up at
+/// least every 30.
+const COUNTS_FOR: i64 = 35 * 24 * 60 * 60;
+
+/// The most copies that are kept of a person. Of more those that say least, and come last, are left out.
 const MOST_COPIES: usize = 100;
 
 /// What is known of a person. Kept under her id in the CRM.
@@ -44,8 +48,10 @@ pub struct Said {
     pub grant: String,
     /// The contact within it.
     pub contact: String,
-    /// When it was seen to change, in Unix seconds; 0 if it never was.
-    pub changed_at: i64,
+    /// When it was last seen, in Unix seconds.
+    pub seen_at: i64,
+    /// When each field was seen to change, in Unix seconds; 0 if it never was.
+    pub changed_at: PerField<i64>,
     /// What it says.
     pub says: PerField<Option<String>>,
 }
@@ -111,6 +117,8 @@ pub enum Plan {
         value: String,
         /// What stands there; none if it is empty, or not told.
         over: Option<String>,
+        /// True if that was written before.
+        is_ours: bool,
     },
     /// What stands there is somebody's own and stays.
     Kept {
@@ -144,16 +152,21 @@ impl Why {
 }
 
 impl Person {
-    /// Takes a copy in. It counts as changed at `changed_at`.
-    pub fn take_in(&mut self, copy: &Copy, changed_at: i64) {
+    /// Takes a copy in that is seen now. What it says otherwise than before counts as changed at `changed_at`.
+    pub fn take_in(&mut self, copy: &Copy, changed_at: i64, now: i64) {
         let CopyId { grant, contact } = copy.id.clone();
-        self.copies.retain(|said| (&said.grant, &said.contact) != (&grant, &contact));
-        self.copies.push(Said { grant, contact, changed_at, says: copy.says.clone() });
+        let is_it = |said: &Said| (&said.grant, &said.contact) == (&copy.id.grant, &copy.id.contact);
+        let before = self.copies.iter().position(is_it).map(|place| self.copies.remove(place));
+        let changed_at = PerField::of(|field| match &before {
+            Some(before) if before.says.get(field) == copy.says.get(field) => *before.changed_at.get(field),
+            _ => changed_at,
+        });
+        self.copies.retain(|said| now - said.seen_at < COUNTS_FOR);
+        self.copies.push(Said { grant, contact, seen_at: now, changed_at, says: copy.says.clone() });
         self.copies.sort_by(|one, other| one.order().cmp(&other.order()));
         if self.copies.len() > MOST_COPIES {
-            // This one is kept, or it would be taken in anew every night.
-            let least =
-                self.copies.iter().rposition(|said| said.contact != copy.id.contact || said.grant != copy.id.grant);
+            // The one at hand is kept, or it would be taken in anew every time.
+            let least = self.copies.iter().rposition(|said| !is_it(said));
             least.map(|least| self.copies.remove(least));
         }
         self.decided = PerField::of(|field| self.decide(field).map(|(_, decided)| decided));
@@ -167,11 +180,15 @@ impl Person {
 
     /// Whose word counts for a field, and what it is; none if no copy says anything of it.
     fn decide(&self, field: ContactField) -> Option<(&str, Decided)> {
-        let mut saying = self.copies.iter().filter_map(|said| Some((said, said.says.get(field).as_deref()?)));
+        let mut saying: Vec<(&Said, &str)> =
+            self.copies.iter().filter_map(|said| Some((said, said.says.get(field).as_deref()?))).collect();
+        // Copies stand in the order of what they say; among those the one that changed last comes first.
+        saying.sort_by_key(|(said, _)| Reverse(*said.changed_at.get(field)));
+        let mut saying = saying.into_iter();
         let (first, value) = saying.next()?;
         let rule = match saying.next() {
             None => Rule::Only,
-            Some((second, _)) if first.changed_at > second.changed_at => Rule::ChangedLast,
+            Some((second, _)) if first.changed_at.get(field) > second.changed_at.get(field) => Rule::ChangedLast,
             Some((second, _)) if first.fields() > second.fields() => Rule::SaysMost,
             Some(_) => Rule::FirstInOrder,
         };
@@ -188,15 +205,19 @@ impl Person {
             let last = self.written.get(field).as_deref();
             let under_way = self.writing.as_ref().filter(|writing| writing.is_open());
             let under_way = under_way.and_then(|writing| writing.values.get(field).as_deref());
-            let is_ours = |standing: &str| [last, under_way].into_iter().flatten().any(|ours| same(ours, standing));
+            // Before the first write a value counts as the address books' if one of them says it.
+            let said = self.copies.iter().filter(|_| last.is_none()).filter_map(|said| said.says.get(field).as_deref());
+            let ours: Vec<&str> = [last, under_way].into_iter().flatten().chain(said).collect();
+            let is_ours = |standing: &str| ours.iter().any(|ours| same(ours, standing));
             let value = proposed.to_owned();
             match current.get(field) {
                 Current::Untold if last.is_some_and(|last| same(last, proposed)) && under_way.is_none() => {
                     Plan::Nothing
                 }
                 Current::Value(standing) if same(standing, proposed) => Plan::InPlace(value),
+                Current::NoSuchField => Plan::Nothing,
                 Current::Value(standing) if is_ours(standing) || last.is_none() && replace_existing => {
-                    Plan::Write { value, over: Some(standing.clone()) }
+                    Plan::Write { value, over: Some(standing.clone()), is_ours: is_ours(standing) }
                 }
                 Current::Value(standing) => {
                     let why = if last.is_some() { Why::Changed } else { Why::StoodBefore };
@@ -204,7 +225,7 @@ impl Person {
                 }
                 // Emptied by somebody: that is an edit, too.
                 Current::Empty if last.is_some() => Plan::Kept { stands: None, proposed: value, why: Why::Changed },
-                Current::Untold | Current::Empty => Plan::Write { value, over: None },
+                Current::Untold | Current::Empty => Plan::Write { value, over: None, is_ours: false },
             }
         })
     }
@@ -215,9 +236,9 @@ impl Said {
         self.says.iter().filter(|(_, value)| value.is_some()).count()
     }
 
-    /// Whose word counts most comes first.
+    /// Of copies that nobody was seen to change the one whose word counts comes first.
     fn order(&self) -> impl Ord + '_ {
-        (Reverse(self.changed_at), Reverse(self.fields()), &self.grant, &self.contact)
+        (Reverse(self.fields()), &self.grant, &self.contact)
     }
 }
 
@@ -249,7 +270,7 @@ mod tests {
     fn of(copies: &[(Copy, i64)]) -> Person {
         let mut person = Person::default();
         for (copy, changed_at) in copies {
-            person.take_in(copy, *changed_at);
+            person.take_in(copy, *changed_at, 1000);
         }
         person
     }
@@ -279,6 +300,31 @@ mod tests {
     }
 
     #[test]
+    fn value_that_did_not_change_keeps_its_time_when_another_one_of_the_same_copy_changes() {
+        let mut person = of(&[(copy("a", Some("+12025550100"), None), 0), (copy("b", Some("+12025550111"), None), 50)]);
+        person.take_in(&copy("a", Some("+12025550100"), Some("Buyer")), 90, 1000);
+        assert_eq!(phone_of(&person), (Some("+12025550111".to_owned()), Some(Rule::ChangedLast)));
+        person.take_in(&copy("a", Some("+12025550122"), Some("Buyer")), 95, 1000);
+        assert_eq!(phone_of(&person), (Some("+12025550122".to_owned()), Some(Rule::ChangedLast)));
+    }
+
+    #[test]
+    fn copy_that_nobody_has_seen_for_35_days_counts_no_more() {
+        let mut person = of(&[(copy("a", Some("+12025550100"), Some("Buyer")), 900)]);
+        person.take_in(&copy("b", Some("+12025550111"), None), 0, 1000 + COUNTS_FOR - 1);
+        assert_eq!(phone_of(&person).0.as_deref(), Some("+12025550100"));
+        person.take_in(&copy("b", Some("+12025550111"), None), 0, 1000 + COUNTS_FOR);
+        assert_eq!(phone_of(&person), (Some("+12025550111".to_owned()), Some(Rule::Only)));
+    }
+
+    #[test]
+    fn field_that_the_crm_does_not_have_is_left_alone() {
+        let person = of(&[(copy("a", Some("+12025550100"), Some("Buyer")), 0)]);
+        let current = PerField { job_title: Current::NoSuchField, ..holding(Current::Empty) };
+        assert_eq!(person.plan(&current, true, NOWHERE()).job_title, Plan::Nothing);
+    }
+
+    #[test]
     fn each_field_is_decided_by_itself_and_the_decision_is_recorded() {
         let person =
             of(&[(copy("a", Some("+12025550100"), None), 50), (copy("b", Some("+12025550111"), Some("Buyer")), 0)]);
@@ -292,7 +338,7 @@ mod tests {
     fn empty_field_is_filled_and_nothing_is_ever_emptied() {
         let person = of(&[(copy("a", Some("+12025550100"), None), 0)]);
         let plan = person.plan(&holding(Current::Empty), false, NOWHERE());
-        assert_eq!(plan.phone, Plan::Write { value: "+12025550100".to_owned(), over: None });
+        assert_eq!(plan.phone, Plan::Write { value: "+12025550100".to_owned(), over: None, is_ours: false });
         assert_eq!(plan.job_title, Plan::Nothing);
         let says_nothing = of(&[(copy("a", None, None), 0)]);
         assert_eq!(says_nothing.plan(&holding(value("+1")), true, NOWHERE()).phone, Plan::Nothing);
@@ -305,7 +351,7 @@ mod tests {
         let plan = |current, replace| person.plan(&holding(current), replace, NOWHERE()).phone;
         let over = Some("(202) 555-0100".to_owned());
         let ours = plan(value("(202) 555-0100"), false);
-        assert_eq!(ours, Plan::Write { value: "+12025550199".to_owned(), over }, "as the CRM shows it");
+        assert_eq!(ours, Plan::Write { value: "+12025550199".to_owned(), over, is_ours: true }, "as the CRM shows it");
         let kept = |stands: Option<&str>| Plan::Kept {
             stands: stands.map(str::to_owned),
             proposed: "+12025550199".to_owned(),
@@ -324,6 +370,15 @@ mod tests {
         let plan = |replace| person.plan(&holding(value("+12025550777")), replace, NOWHERE()).phone;
         assert!(matches!(plan(false), Plan::Kept { why: Why::StoodBefore, .. }));
         assert!(matches!(plan(true), Plan::Write { .. }));
+    }
+
+    #[test]
+    fn value_that_stood_before_and_that_an_older_copy_says_is_not_a_persons_own_whichever_copy_came_first() {
+        let (old, new) = (copy("b", Some("+12025550777"), None), copy("a", Some("+12025550199"), None));
+        for copies in [[(old.clone(), 0), (new.clone(), 50)], [(new, 50), (old, 0)]] {
+            let plan = of(&copies).plan(&holding(value("+12025550777")), false, NOWHERE()).phone;
+            assert!(matches!(plan, Plan::Write { is_ours: true, .. }), "{plan:?}");
+        }
     }
 
     #[test]
@@ -355,7 +410,7 @@ mod tests {
     fn copies_are_bounded_and_the_one_at_hand_stays() {
         let mut person = Person::default();
         for number in 0..=120_i64 {
-            person.take_in(&copy(&format!("g{number:03}"), Some("+12025550100"), None), 1000 - number);
+            person.take_in(&copy(&format!("g{number:03}"), Some("+12025550100"), None), 0, 1000);
             assert!(person.copies.iter().any(|said| said.grant == format!("g{number:03}")));
         }
         assert_eq!(person.copies.len(), MOST_COPIES);

@@ -3,7 +3,6 @@
 use shared::aws::links::DynamoLinks;
 use shared::aws::never_log::NeverLogFile;
 use shared::aws::worker_queue::WorkerQueue;
-use shared::crm::FindContacts;
 use shared::crm::contact_fields::UpdateContacts;
 use shared::domain::notification::GrantId;
 use shared::engine::{Clock, Deadline, ManyLinks, NeverLogged, SendToQueue};
@@ -59,7 +58,7 @@ impl AddressBooks for Nylas {
 /// The ports.
 pub trait Ports: Sync {
     /// The CRM.
-    type Crm: FindContacts + UpdateContacts;
+    type Crm: UpdateContacts;
     /// Nylas.
     type Nylas: AddressBooks;
     /// What is remembered of contacts, persons and runs.

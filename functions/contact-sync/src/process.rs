@@ -6,7 +6,6 @@ use shared::contact_sync::{SYNC, SyncJob};
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::notification::{Envelope, GrantId};
-use shared::engine::watermark::watermark;
 use shared::engine::{Clock, Input, Links as _, NeverLogged as _, Processor, Work};
 use shared::nylas::contact::Contact;
 use shared::nylas::object_in;
@@ -14,7 +13,6 @@ use shared::worker::Worker;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::FUNCTION;
 use crate::address_book::{Reading, read};
 use crate::keep::Mode;
 use crate::phone::PhoneRegion;
@@ -32,6 +30,9 @@ const LOOKUP_TTL: Duration = Duration::from_hours(7 * 24);
 /// The longest of such times. What is remembered of a contact ends after 35 days, and a contact that is not remembered
 /// looks new.
 const LONGEST_LOOKUP_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// After how long a contact that the CRM has only an error for is left to the night, in seconds.
+const LEFT_TO_THE_NIGHT_AFTER: i64 = 60 * 60;
 
 /// The sources of contacts that Nylas knows (Nylas API reference, contacts).
 const SOURCES: [&str; 3] = ["address_book", "domain", "inbox"];
@@ -67,6 +68,18 @@ impl Settings {
             sources,
             lookup_ttl: i64::try_from(lookup_ttl.as_secs()).unwrap_or(i64::MAX),
         })
+    }
+}
+
+impl Settings {
+    /// A source by its number; the first one beyond the last.
+    pub(crate) fn source(&self, number: usize) -> &str {
+        self.sources.get(number).map_or_else(|| self.first_source(), String::as_str)
+    }
+
+    /// The first source.
+    pub(crate) fn first_source(&self) -> &str {
+        self.sources.first().map_or(SOURCES[0], String::as_str)
     }
 }
 
@@ -139,12 +152,23 @@ impl<'a, P: Ports> ContactSync<'a, P> {
             Err(left_alone) => return Ok(Decision::skipped(left_alone.reason().trim_start_matches("skipped: "))),
         };
         let remembered = self.remembered(&remembered::key(&copy.id)).await?;
-        let known_before = watermark(self.ports.links, FUNCTION, grant).await?.is_some();
+        let source = if contact.source.is_empty() { self.settings.first_source() } else { &contact.source };
+        let known_before = self.known_before(grant, source).await?;
         let task = self.task(copy, remembered.as_ref(), known_before);
         let mode = Mode { by: envelope.id.as_str(), dry_run: false, replace_existing: false };
-        let outcomes = self.look_at(crm, &[task], mode, work.deadline).await?;
-        let Some(outcome) = outcomes.into_iter().next() else {
-            return Ok(Decision::skipped("nothing to look at"));
+        let mut looked = self.look_at(crm, &[task], mode, work.deadline).await;
+        let Some(outcome) = looked.outcomes.remove(&0) else {
+            let unanswered = looked.unanswered.remove(&0);
+            return match (looked.failed, unanswered) {
+                // The account's other news, and its night, stand behind this one.
+                (None, Some(failure)) if self.now() - work.sent_at.as_second() > LEFT_TO_THE_NIGHT_AFTER => {
+                    Ok(Decision::held("the CRM answers nothing for it; the night tries it again")
+                        .for_now()
+                        .with("problem", failure.to_string()))
+                }
+                (Some(failure), _) | (None, Some(failure)) => Err(failure),
+                (None, None) => Err(Failure::transient("contact.undecided", "the contact was not looked at")),
+            };
         };
         let kept: Vec<String> = outcome.kept.iter().map(|kept| kept.field.clone()).collect();
         let written: Vec<&str> = outcome.written.iter().map(|field| field.name()).collect();

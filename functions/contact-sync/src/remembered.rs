@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::crm::contact_fields::ContactField;
 use shared::domain::digest::sha256_hex;
+use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::StoreError;
 use shared::engine::progress::Finding;
@@ -43,9 +44,27 @@ pub struct Outcome {
     /// The values of others that were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Finding>,
+    /// The values that the CRM refuses, with its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Finding>,
     /// Why it was not matched, or not written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Skipped>,
+}
+
+impl Outcome {
+    /// That of a contact, by its id in the address book, that the CRM has only an error for.
+    #[must_use]
+    pub fn unanswered(contact: &str, failure: &Failure) -> Self {
+        let finding = Finding {
+            of: contact.to_owned(),
+            field: "contact".to_owned(),
+            stands: None,
+            proposed: None,
+            why: format!("left for another night: {failure}"),
+        };
+        Self { refused: vec![finding], skipped: Some(Skipped::Unanswered), ..Self::default() }
+    }
 }
 
 /// Why a contact was not matched, or not written.
@@ -58,8 +77,10 @@ pub enum Skipped {
     Several,
     /// The contact vanished from the CRM between the lookup and the write.
     Gone,
-    /// The CRM refuses the values.
+    /// The CRM refuses every value.
     Refused,
+    /// The CRM answers for others, and not for this one. It is not remembered, so that the next night tries it again.
+    Unanswered,
 }
 
 impl Skipped {
@@ -71,6 +92,7 @@ impl Skipped {
             Self::Several => "skipped: several in the CRM",
             Self::Gone => "skipped: gone from the CRM",
             Self::Refused => "skipped: refused by the CRM",
+            Self::Unanswered => "skipped: no answer of the CRM for it",
         }
     }
 }

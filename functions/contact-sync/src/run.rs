@@ -1,9 +1,10 @@
 //! A run of all accounts: it begins once, is divided into shares, and ends with a report when the last share has.
 //!
-//! A second start while a run is under way joins it. A run that is still not done when it is most of a day old is
-//! superseded by the next one, so that one account that cannot be read does not keep the others from their night.
+//! A second start while a run is under way joins it. A run in which nothing has moved for two hours is superseded by the
+//! next one, so that one account that cannot be read does not keep the others from their night.
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use rand::Rng as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use shared::contact_sync::{SYNC, SyncJob};
@@ -12,12 +13,13 @@ use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
 use shared::engine::job::send;
-use shared::engine::progress::{Finding, Progress, Step, advance, run_key};
+use shared::engine::progress::{Finding, Progress, Step, advance, progress, run_key};
 use shared::engine::{Links as _, ManyLinks as _, PutLink, Revision, StoreError, Work};
 use shared::nylas::mailboxes::{Grant, all_grants};
-use shared::reconcile::{SIDE_BY_SIDE, part_of};
+use shared::reconcile::{FannedOut, SIDE_BY_SIDE, part_of};
 use shared::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::FUNCTION;
 use crate::ports::Ports;
@@ -25,8 +27,17 @@ use crate::process::ContactSync;
 use crate::share::run_of;
 use crate::tally;
 
-/// For how long a run that has not ended is joined, in seconds: 20 hours, so that the next night begins anew.
-const JOINED_FOR: i64 = 20 * 60 * 60;
+/// For how long a run in which nothing moves is joined, in seconds. A share moves every two minutes.
+const JOINED_FOR: i64 = 2 * 60 * 60;
+
+/// How often a run says that it moves, in seconds.
+const SAYS_SO_EVERY: i64 = 10 * 60;
+
+/// How long is waited at most after a record was written by somebody else.
+const AFTER_A_RACE: Duration = Duration::from_millis(200);
+
+/// How many notes of shares are held at a time. Each may list a hundred findings.
+const NOTES_AT_A_TIME: usize = 25;
 
 /// A run of all accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,17 +47,21 @@ struct Run {
     /// True if nothing is written.
     #[serde(default, rename = "dry_run")]
     is_dry: bool,
-    /// The accounts that have a share.
-    grants: BTreeSet<String>,
-    /// Those whose share has ended.
+    /// When something of it was last done, in Unix seconds.
     #[serde(default)]
-    closed: BTreeSet<String>,
-    /// Those that cannot be reached until their users sign in again.
+    moved_at: i64,
+    /// The accounts whose share has not ended.
     #[serde(default)]
-    expired: Vec<String>,
+    open: BTreeSet<String>,
+    /// How many accounts cannot be reached until their users sign in again.
+    #[serde(default)]
+    expired: usize,
     /// True once a newer run has taken over.
     #[serde(default)]
     superseded: bool,
+    /// Which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newer: Option<String>,
     /// True once it has been reported.
     #[serde(default)]
     reported: bool,
@@ -54,7 +69,7 @@ struct Run {
 
 impl Run {
     fn has_ended(&self) -> bool {
-        self.superseded || self.grants.is_subset(&self.closed)
+        self.began_at > 0 && (self.superseded || self.open.is_empty())
     }
 }
 
@@ -113,9 +128,9 @@ impl<P: Ports> ContactSync<'_, P> {
             return Ok(Begun::Off { skipped: "off (CrmBaseUrl)".to_owned() });
         }
         let now = self.ports.clock.now();
-        // An invocation that is tried again has the same id.
-        let distinct: String = invocation.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-        let run = job.run.clone().unwrap_or_else(|| format!("nightly-{}-{distinct}", now.strftime("%Y%m%dT%H%M%SZ")));
+        // An invocation that is tried again has the same id, and names the same run.
+        let distinct: String = invocation.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        let run = job.run.clone().unwrap_or_else(|| format!("nightly-{}-{distinct}", now.strftime("%Y%m%d")));
         let job = SyncJob { run: Some(run.clone()), ..job };
         let message = job.to_message(FUNCTION).map_err(NotBegun::Queue)?;
         send(self.ports.queue, &message).await.map_err(NotBegun::Queue)?;
@@ -131,8 +146,11 @@ impl<P: Ports> ContactSync<'_, P> {
             && let Turn::Joined(other) = self.take_turn(&run).await?
         {
             let again = json!({ "command": "sync", "run": other });
+            let unlike =
+                if job.replace_existing { "; nothing is replaced by it: start this one again after it" } else { "" };
             let problem =
-                Some(format!("the run {other} is under way already, so this one joined it; ask with {again}"));
+                format!("the run {other} is under way already, so this one joined it{unlike}; ask with {again}");
+            let problem = Some(problem);
             let step = Step { last: true, problem, ..Step::default() };
             advance(self.ports.links, &run_key(FUNCTION, &run), &step, self.ports.clock.now()).await?;
             return Ok(Decision::skipped("joined the run that is under way").with("run", run).with("joined", other));
@@ -142,44 +160,35 @@ impl<P: Ports> ContactSync<'_, P> {
             let grants = all_grants(self.ports.nylas, work.deadline).await?;
             let (valid, invalid): (Vec<_>, Vec<_>) =
                 grants.into_iter().filter(Grant::has_contacts).partition(Grant::is_valid);
-            let ids = |grants: Vec<Grant>| grants.into_iter().map(|grant| grant.id);
-            let began_at = self.now();
-            let begun = Run {
-                began_at,
-                is_dry: job.dry_run,
-                grants: ids(valid).collect(),
-                expired: ids(invalid).collect(),
-                ..Run::default()
+            let open: BTreeSet<String> = valid.into_iter().map(|grant| grant.id).collect();
+            let counts = [("accounts", open.len() as u64), ("expired accounts", invalid.len() as u64)];
+            let step = Step {
+                counts: if invalid.is_empty() { &counts[..1] } else { &counts },
+                last: true,
+                parts: open.iter().cloned().collect(),
+                findings: invalid.iter().map(|grant| expired_finding(&grant.id)).collect(),
+                problem: FannedOut { grants: Vec::new(), expired: invalid.len() }.problem(),
+                ..Step::default()
             };
-            record = self
-                .change::<Run>(&record_key(&run), |standing| match standing.began_at {
-                    0 => begun.clone(),
-                    _ => standing,
-                })
-                .await?;
+            advance(self.ports.links, &run_key(FUNCTION, &run), &step, self.ports.clock.now()).await?;
+            let now = self.now();
+            let expired = invalid.len();
+            let begun = Run { began_at: now, moved_at: now, is_dry: job.dry_run, open, expired, ..Run::default() };
+            let unless_begun = |standing: Run| if standing.began_at == 0 { begun.clone() } else { standing };
+            record = self.change(&record_key(&run), unless_begun).await?;
         }
-        let open: Vec<SyncJob> = record.grants.difference(&record.closed).map(|grant| job.share_of(grant)).collect();
+        let shares: Vec<SyncJob> = record.open.iter().map(|grant| job.share_of(grant)).collect();
         let queue = self.ports.queue;
-        futures_util::stream::iter(open)
+        futures_util::stream::iter(shares)
             .map(|share| async move { send(queue, &share.to_message(FUNCTION)?).await })
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect::<Vec<()>>()
             .await?;
-        let counts = [("accounts", record.grants.len() as u64), ("expired accounts", record.expired.len() as u64)];
-        let step = Step {
-            counts: &counts[..if record.expired.is_empty() { 1 } else { 2 }],
-            last: true,
-            parts: record.grants.iter().cloned().collect(),
-            findings: record.expired.iter().map(|grant| expired_finding(grant)).collect(),
-            problem: expired_problem(record.expired.len()),
-            ..Step::default()
-        };
-        advance(self.ports.links, &run_key(FUNCTION, &run), &step, self.ports.clock.now()).await?;
         self.report_if_ended(&run, &record).await?;
         Ok(Decision::done("one message an account")
             .with("run", run)
-            .with("accounts", record.grants.len())
-            .with("expired", record.expired.len()))
+            .with("accounts", record.open.len())
+            .with("expired", record.expired))
     }
 
     /// Takes the turn of a run, unless another one is under way.
@@ -190,68 +199,87 @@ impl<P: Ports> ContactSync<'_, P> {
             if latest.run == run {
                 return Ok(Turn::Ours);
             }
-            let mut unfinished = None;
             if revision.is_some() {
                 let (other, _) = self.read::<Run>(&record_key(&latest.run)).await?;
                 // One that has no record yet is about to list the accounts.
-                let has_ended = other.began_at > 0 && other.has_ended();
-                if !has_ended && self.now() - latest.began_at < JOINED_FOR {
+                let moved_at = other.moved_at.max(latest.began_at);
+                if !other.has_ended() && self.now() - moved_at < JOINED_FOR {
                     return Ok(Turn::Joined(latest.run));
                 }
-                unfinished = (!has_ended).then_some(latest.run);
+                // Before the turn is taken: whoever comes after a crash in between finds it done.
+                if !other.has_ended() {
+                    self.supersede(&latest.run, run).await?;
+                }
             }
             let ours = Latest { run: run.to_owned(), began_at: self.now() };
-            if self.write(&key, &ours, revision).await? {
-                if let Some(unfinished) = unfinished {
-                    self.supersede(&unfinished).await?;
-                }
+            if self.put(&key, &ours, revision).await? {
                 return Ok(Turn::Ours);
             }
         }
     }
 
-    /// Marks a run as superseded, so that what is left of it is not done, and reports it.
-    async fn supersede(&self, run: &str) -> Result<(), Failure> {
-        let record = self.change::<Run>(&record_key(run), |standing| Run { superseded: true, ..standing }).await?;
-        tracing::warn!(run, unfinished = ?record.grants.difference(&record.closed), "superseded by a newer run");
+    /// Marks a run as superseded by a newer one, so that what is left of it is not done, and reports it.
+    async fn supersede(&self, run: &str, newer: &str) -> Result<(), Failure> {
+        let began_at = self.now();
+        let record = self
+            .change(&record_key(run), |standing: Run| Run {
+                began_at: if standing.began_at == 0 { began_at } else { standing.began_at },
+                superseded: true,
+                newer: Some(newer.to_owned()),
+                ..standing
+            })
+            .await?;
+        tracing::warn!(run, newer, unfinished = record.open.len(), "superseded by a newer run");
         self.report_if_ended(run, &record).await
     }
 
-    /// True if a newer run has begun.
-    pub(crate) async fn is_superseded(&self, run: &str) -> Result<bool, Failure> {
-        Ok(self.read::<Run>(&record_key(run)).await?.0.superseded)
+    /// The run that has superseded this one; none if nobody has.
+    pub(crate) async fn newer_than(&self, run: &str) -> Result<Option<String>, Failure> {
+        Ok(self.read::<Run>(&record_key(run)).await?.0.newer)
+    }
+
+    /// Notes that a run moves, so that others join it; seldom, because many shares say so.
+    pub(crate) async fn has_moved(&self, run: &str) -> Result<(), Failure> {
+        let now = self.now();
+        let moved = |standing: Run| Run {
+            moved_at: if now - standing.moved_at < SAYS_SO_EVERY { standing.moved_at } else { now },
+            ..standing
+        };
+        self.change(&record_key(run), moved).await?;
+        Ok(())
     }
 
     /// Notes that a share has ended, and reports the run if it was the last.
     pub(crate) async fn close(&self, run: &str, grant: &GrantId) -> Result<(), Failure> {
+        let now = self.now();
         let close = |mut standing: Run| {
-            if standing.grants.contains(grant.as_str()) {
-                standing.closed.insert(grant.as_str().to_owned());
+            if standing.open.remove(grant.as_str()) {
+                standing.moved_at = now;
             }
             standing
         };
-        let record = self.change::<Run>(&record_key(run), close).await?;
+        let record = self.change(&record_key(run), close).await?;
         self.report_if_ended(run, &record).await
     }
 
     /// One log record and the metrics of a run that has ended. Told again if the function dies in between.
     async fn report_if_ended(&self, run: &str, record: &Run) -> Result<(), Failure> {
-        if record.began_at == 0 || !record.has_ended() || record.reported {
+        if !record.has_ended() || record.reported {
             return Ok(());
         }
-        let keys: Vec<LinkKey> =
-            record.grants.iter().map(|grant| run_key(FUNCTION, &part_of(run, Some(grant)))).collect();
-        let mut shares = Vec::new();
-        for keys in keys.chunks(100) {
-            shares.extend(self.ports.links.get_many(keys).await?.into_iter().flatten());
-        }
+        let grants = progress(self.ports.links, &run_key(FUNCTION, run)).await?.unwrap_or_default().parts;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        let mut with_problem = record.expired.len();
-        for share in shares {
-            let Ok(progress) = serde_json::from_value::<Progress>(share.link.facts.into()) else { continue };
-            with_problem += usize::from(progress.problem.is_some() || !progress.ended);
-            for (name, count) in progress.counts {
-                *counts.entry(name).or_default() += count;
+        let mut with_problem = record.expired;
+        for some in grants.chunks(NOTES_AT_A_TIME) {
+            let keys: Vec<LinkKey> = some.iter().map(|grant| run_key(FUNCTION, &part_of(run, Some(grant)))).collect();
+            for share in self.ports.links.get_many(&keys).await? {
+                let progress: Option<Progress> =
+                    share.and_then(|share| serde_json::from_value(share.link.facts.into()).ok());
+                let progress = progress.unwrap_or_default();
+                with_problem += usize::from(progress.problem.is_some() || !progress.ended);
+                for (name, count) in progress.counts {
+                    *counts.entry(name).or_default() += count;
+                }
             }
         }
         let of = |name: &str| counts.get(name).copied().unwrap_or_default();
@@ -260,7 +288,7 @@ impl<P: Ports> ContactSync<'_, P> {
         tracing::info!(
             run,
             dry_run = record.is_dry,
-            accounts = record.grants.len() + record.expired.len(),
+            accounts = grants.len() + record.expired,
             accounts_with_a_problem = with_problem,
             contacts = of(tally::CONTACTS),
             matched = of(tally::MATCHED),
@@ -278,8 +306,6 @@ impl<P: Ports> ContactSync<'_, P> {
         if !record.is_dry {
             let mut metrics = Metrics::new(FUNCTION);
             metrics.add("ContactsChanged", of(tally::CHANGED));
-            metrics.add("ContactConflicts", of(tally::CONFLICTS));
-            metrics.add("ContactSyncProblems", with_problem as u64);
             metrics.emit();
         }
         self.change::<Run>(&record_key(run), |standing| Run { reported: true, ..standing }).await?;
@@ -294,7 +320,7 @@ impl<P: Ports> ContactSync<'_, P> {
     }
 
     /// Writes a record over a revision. False if somebody else was faster.
-    async fn write<T: Serialize>(&self, key: &LinkKey, record: &T, over: Option<Revision>) -> Result<bool, StoreError> {
+    async fn put<T: Serialize>(&self, key: &LinkKey, record: &T, over: Option<Revision>) -> Result<bool, StoreError> {
         let Ok(Value::Object(facts)) = serde_json::to_value(record) else {
             return Err(StoreError(format!("the link {} cannot be written", key.as_str())));
         };
@@ -311,9 +337,12 @@ impl<P: Ports> ContactSync<'_, P> {
         loop {
             let (standing, revision) = self.read::<T>(key).await?;
             let changed = change(standing.clone());
-            if changed == standing || self.write(key, &changed, revision).await? {
+            if changed == standing || self.put(key, &changed, revision).await? {
                 return Ok(changed);
             }
+            // Many shares may end at the same time.
+            let wait = AFTER_A_RACE.mul_f64(rand::rng().random());
+            tokio::time::sleep(wait).await;
         }
     }
 }
@@ -329,13 +358,5 @@ fn expired_finding(grant: &str) -> Finding {
         stands: None,
         proposed: None,
         why: "expired: have its user connect it again".to_owned(),
-    }
-}
-
-fn expired_problem(expired: usize) -> Option<String> {
-    match expired {
-        0 => None,
-        1 => Some("1 account has expired and was left out: have its user connect it again".to_owned()),
-        many => Some(format!("{many} accounts have expired and were left out: have their users connect them again")),
     }
 }

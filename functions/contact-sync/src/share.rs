@@ -1,17 +1,20 @@
 //! One account's share of a run: its address book page by page, some contacts at a time, as long as the invocation lasts;
 //! what is left is a message of its own. Where it has come to is saved after each step, so that a crash costs one step.
 
+use jiff::Timestamp;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use shared::contact_sync::SyncJob;
+use shared::crm::FAILURE_CLASSES;
 use shared::crm::contact_fields::UpdateContacts as _;
+use shared::domain::address::EmailAddress;
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::notification::GrantId;
 use shared::engine::job::send;
 use shared::engine::progress::{Progress, Step, advance, progress, run_key};
 use shared::engine::watermark::{advance_watermark, watermark};
-use shared::engine::{Deadline, ManyLinks as _, NeverLogged as _, Work};
+use shared::engine::{Deadline, ManyLinks as _, NeverLogged as _, StoreError, Work};
 use shared::http::CallError;
 use shared::nylas::contact::Contact;
 use shared::nylas::{NylasError, Page};
@@ -24,11 +27,17 @@ use crate::address_book::{Copy, LeftAlone, read};
 use crate::keep::{Mode, Task};
 use crate::ports::{AddressBooks as _, Ports};
 use crate::process::ContactSync;
-use crate::remembered::{self, Remembered};
+use crate::remembered::{self, Outcome, Remembered};
 use crate::tally::Tally;
 
 /// With less than this left of an invocation no further contacts are begun; a message goes on with them.
 const ENOUGH_TIME: Duration = Duration::from_secs(20);
+
+/// How often a contact that the CRM has an error for is tried again at once.
+const MOST_TRIES_OF_ONE: u32 = 2;
+
+/// For how long a source that was looked through counts as known, in seconds: 30 days, less than contacts are remembered.
+const KNOWN_FOR: i64 = 30 * 24 * 60 * 60;
 
 /// How often a page is asked for again within an invocation after too many calls.
 const MOST_WAITS: u32 = 4;
@@ -48,6 +57,9 @@ struct Place {
     /// How many contacts of that page are done.
     #[serde(default)]
     offset: usize,
+    /// How many contacts are looked up in a step, where the CRM is too slow for as many as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_a_time: Option<usize>,
     /// True if Nylas has refused a cursor and all began anew.
     #[serde(default)]
     begun_anew: bool,
@@ -70,6 +82,8 @@ struct Share<'s> {
     calls_before: (u64, u64),
     /// The longest that a step has taken in this invocation.
     slowest: Duration,
+    /// True once the CRM has answered for a contact in this invocation.
+    crm_answers: bool,
 }
 
 impl Place {
@@ -96,27 +110,56 @@ impl<P: Ports> ContactSync<'_, P> {
         work: &Work,
     ) -> Result<Decision, Failure> {
         let run = run_of(job, work);
-        if job.share && self.is_superseded(&run).await? {
-            return Ok(Decision::skipped("a newer run has begun").with("run", run));
-        }
+        // What follows is of this run, whoever named it.
+        let job = &SyncJob { run: Some(run.clone()), ..job.clone() };
         let key = run_key(FUNCTION, &part_of(&run, Some(grant.as_str())));
         let progress = progress(self.ports.links, &key).await?.unwrap_or_default();
+        let newer = if job.share { self.newer_than(&run).await? } else { None };
         let place = match progress.place.clone().map(serde_json::from_value) {
             Some(Ok(place)) => place,
             _ => Place {
                 began_at: self.now(),
-                known_before: watermark(self.ports.links, FUNCTION, grant).await?.is_some(),
+                known_before: self.known_before(grant, self.settings.first_source()).await?,
                 ..Place::default()
             },
         };
         let by = format!("{run}/{grant}");
         let calls_before = self.calls(crm);
-        let mut share = Share { job, grant, run, by, place, progress, calls_before, slowest: Duration::ZERO };
+        let mut share = Share {
+            job,
+            grant,
+            run: run.clone(),
+            by,
+            place,
+            progress,
+            calls_before,
+            slowest: Duration::ZERO,
+            crm_answers: false,
+        };
+        if let Some(newer) = newer
+            && !share.progress.ended
+        {
+            let problem = Some(format!("the run {newer} has begun meanwhile and does what was left here"));
+            self.note(crm, &mut share, Vec::new(), Step { last: true, problem, ..Step::default() }).await?;
+            return Ok(Decision::skipped("a newer run has begun").with("run", run).with("newer", newer));
+        }
         while !share.progress.ended {
-            let source = self.settings.sources.get(share.place.source).map_or("address_book", String::as_str);
+            let source = self.settings.source(share.place.source);
             match self.page(grant, source, share.place.cursor.as_deref(), work.deadline).await {
                 Ok(page) => {
-                    if !self.work_through(crm, &mut share, page, work).await? {
+                    let went_on = match self.work_through(crm, &mut share, page, work).await {
+                        // Nothing of this account can be done tonight, whenever it is tried.
+                        Err(Failure::Permanent { what, .. }) => {
+                            let step = Step { last: true, problem: Some(what), ..Step::default() };
+                            self.note(crm, &mut share, Vec::new(), step).await?;
+                            true
+                        }
+                        went_on => went_on?,
+                    };
+                    if !went_on {
+                        if job.share {
+                            self.has_moved(&share.run).await?;
+                        }
                         send(self.ports.queue, &job.next_slice().to_message(FUNCTION)?).await?;
                         let done = share.progress.steps;
                         return Ok(Decision::done("goes on in a message of its own").with("steps", done));
@@ -168,9 +211,10 @@ impl<P: Ports> ContactSync<'_, P> {
         let mut known = self.ports.links.get_many(&keys).await?.into_iter();
         let mode =
             Mode { by: &share.by.clone(), dry_run: share.job.dry_run, replace_existing: share.job.replace_existing };
-        let at_a_time = crm.at_a_time().max(1);
+        let at_a_time = share.place.at_a_time.unwrap_or(usize::MAX).min(crm.at_a_time()).max(1);
         let (mut tally, mut tasks) = (Tally::new(mode.dry_run), Vec::new());
         let last = read.len().saturating_sub(1);
+        let mut answered = None;
         for (number, contact) in read.into_iter().enumerate() {
             match contact {
                 Err(left_alone) => tally.left_alone(left_alone),
@@ -179,6 +223,7 @@ impl<P: Ports> ContactSync<'_, P> {
                     match remembered {
                         Some(remembered) if self.still_holds(&remembered, &copy, mode) => {
                             tally.remembered(&remembered, mode.by);
+                            answered = answered.or_else(|| copy.addresses.into_iter().next());
                         }
                         remembered => tasks.push(self.task(copy, remembered.as_ref(), share.place.known_before)),
                     }
@@ -187,15 +232,9 @@ impl<P: Ports> ContactSync<'_, P> {
             if tasks.len() < at_a_time && number < last {
                 continue;
             }
-            let begun = Instant::now();
-            for outcome in self.look_at(crm, &tasks, mode, work.deadline).await? {
-                tally.looked_at(&outcome);
-            }
-            tasks.clear();
-            share.slowest = share.slowest.max(begun.elapsed());
+            self.step(crm, share, std::mem::take(&mut tasks), mode, answered.as_ref(), &mut tally, work).await?;
             share.place.offset += tally.contacts();
-            let is_last = number == last;
-            if is_last {
+            if number == last {
                 break;
             }
             let (counts, findings) = std::mem::replace(&mut tally, Tally::new(mode.dry_run)).into_counts();
@@ -208,6 +247,10 @@ impl<P: Ports> ContactSync<'_, P> {
         counts.push(("pages", 1));
         let step = Step { findings, ..Step::default() };
         match page.next {
+            Some(next) if share.place.cursor.as_ref() == Some(&next) => {
+                let problem = Some("Nylas names one page as the next one after itself; look at it there".to_owned());
+                self.next_source(crm, share, counts, Step { problem, ..step }).await?;
+            }
             Some(next) => {
                 share.place = Place { cursor: Some(next), ..share.place.at_source(share.place.source) };
                 self.note(crm, share, counts, step).await?;
@@ -217,8 +260,65 @@ impl<P: Ports> ContactSync<'_, P> {
         Ok(share.progress.ended || share.has_time_for_more(work))
     }
 
-    /// Saves what the last step of a source came to. After the last source the share has ended, and what is new in the
-    /// address book from now on has changed lately.
+    /// Looks some contacts up and counts what comes of them. One that the CRM answers nothing for, while it answers for
+    /// others, is left for another night: it must not keep the rest of its address book from theirs. `answered` is an
+    /// address that the CRM has answered for some other time.
+    #[expect(clippy::too_many_arguments, reason = "a step of a loop, with what the loop holds")]
+    async fn step(
+        &self,
+        crm: &P::Crm,
+        share: &mut Share<'_>,
+        tasks: Vec<Task>,
+        mode: Mode<'_>,
+        answered: Option<&EmailAddress>,
+        tally: &mut Tally,
+        work: &Work,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let mut looked = self.look_at(crm, &tasks, mode, work.deadline).await;
+        for again in 1..=MOST_TRIES_OF_ONE {
+            if looked.unanswered.is_empty() || looked.failed.is_some() || work.deadline.left() < ENOUGH_TIME {
+                break;
+            }
+            tokio::time::sleep(FIRST_WAIT * again).await;
+            let left: Vec<usize> = looked.unanswered.keys().copied().collect();
+            let some: Vec<Task> = left.iter().map(|place| tasks[*place].clone()).collect();
+            let anew = self.look_at(crm, &some, mode, work.deadline).await;
+            looked.outcomes.extend(anew.outcomes.into_iter().map(|(place, outcome)| (left[place], outcome)));
+            looked.unanswered = anew.unanswered.into_iter().map(|(place, failure)| (left[place], failure)).collect();
+            looked.failed = anew.failed;
+        }
+        share.slowest = share.slowest.max(begun.elapsed());
+        share.crm_answers |= !looked.outcomes.is_empty();
+        if let Some(failure) = looked.failed {
+            if matches!(&failure, Failure::Untried { class, .. } if *class == FAILURE_CLASSES.out_of_time)
+                && tasks.len() > 1
+            {
+                share.place.at_a_time = Some(tasks.len() / 2);
+                self.note(crm, share, Vec::new(), Step::default()).await?;
+            }
+            return Err(failure);
+        }
+        if let Some((_, failure)) = looked.unanswered.first_key_value() {
+            if let Some(address) = answered.filter(|_| !share.crm_answers) {
+                let found = crm.look_up(std::slice::from_ref(address), work.deadline).await;
+                share.crm_answers = found.iter().all(Result::is_ok);
+            }
+            if !share.crm_answers {
+                return Err(failure.clone());
+            }
+        }
+        for outcome in looked.outcomes.values() {
+            tally.looked_at(outcome);
+        }
+        for (place, failure) in &looked.unanswered {
+            tally.looked_at(&Outcome::unanswered(&tasks[*place].copy.id.contact, failure));
+        }
+        Ok(())
+    }
+
+    /// Saves what the last step of a source came to. What is new in it from now on has changed lately; after the last
+    /// source the share has ended.
     async fn next_source(
         &self,
         crm: &P::Crm,
@@ -226,12 +326,16 @@ impl<P: Ports> ContactSync<'_, P> {
         counts: Vec<(&'static str, u64)>,
         step: Step<'_>,
     ) -> Result<(), Failure> {
+        if step.problem.is_none() && !share.job.dry_run {
+            let began_at = Timestamp::from_second(share.place.began_at).unwrap_or_default();
+            let of = of_source(self.settings.source(share.place.source));
+            advance_watermark(self.ports.links, &of, share.grant, began_at, self.ports.clock.now()).await?;
+        }
         share.place = share.place.at_source(share.place.source + 1);
         let last = share.place.source >= self.settings.sources.len();
-        let is_whole = step.problem.is_none() && share.progress.problem.is_none();
-        if last && is_whole && !share.job.dry_run {
-            let began_at = jiff::Timestamp::from_second(share.place.began_at).unwrap_or_default();
-            advance_watermark(self.ports.links, FUNCTION, share.grant, began_at, self.ports.clock.now()).await?;
+        if !last {
+            let source = self.settings.source(share.place.source);
+            share.place.known_before = self.known_before(share.grant, source).await?;
         }
         self.note(crm, share, counts, Step { last, ..step }).await
     }
@@ -241,6 +345,13 @@ impl<P: Ports> ContactSync<'_, P> {
         let is_wanted_again = mode.replace_existing && !remembered.outcome.kept.is_empty() && remembered.by != mode.by;
         let reading = self.settings.reading.name();
         !is_wanted_again && remembered.still_holds(copy, &reading, self.settings.lookup_ttl, self.now())
+    }
+
+    /// True if a source of an account was looked through within the last month: what is new in it has changed lately then,
+    /// and else has only come into sight.
+    pub(crate) async fn known_before(&self, grant: &GrantId, source: &str) -> Result<bool, StoreError> {
+        let mark = watermark(self.ports.links, &of_source(source), grant).await?;
+        Ok(mark.is_some_and(|mark| self.now() - mark.as_second() < KNOWN_FOR))
     }
 
     /// A contact that has to be looked up, with when it changed as far as that was seen.
@@ -303,6 +414,11 @@ impl<P: Ports> ContactSync<'_, P> {
         share.calls_before = (nylas, crm);
         Ok(())
     }
+}
+
+/// Under which name the watermark of a source is kept.
+fn of_source(source: &str) -> String {
+    format!("{FUNCTION}/{source}")
 }
 
 /// The name of a job's run; of one that names none, when it was sent.

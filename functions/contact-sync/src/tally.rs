@@ -74,8 +74,8 @@ impl Tally {
         });
         if !outcome.kept.is_empty() {
             self.add(CONFLICTS);
-            self.findings.extend(outcome.kept.iter().cloned());
         }
+        self.findings.extend(outcome.kept.iter().chain(&outcome.refused).cloned());
     }
 
     fn add(&mut self, name: &'static str) {

@@ -206,6 +206,11 @@ pub enum BadCommand {
         /// What it is needed for.
         reason: &'static str,
     },
+    /// An account is named by its address.
+    #[error(
+        "`grant_id` is an address: name the account by its Nylas grant id, as GET /v3/grants or your application tells it"
+    )]
+    NoGrantId,
     /// A field is empty.
     #[error("`{0}` is empty; leave it out or fill it in")]
     Empty(&'static str),
@@ -457,6 +462,11 @@ fn reconcile(fields: Map<String, Value>, now: i64) -> Result<RunRequest, BadComm
 
 fn sync(fields: Map<String, Value>) -> Result<RunRequest, BadCommand> {
     let fields: SyncFields = fields_of(fields)?;
+    let grant = grant_of(fields.grant_id)?;
+    // Nylas would take it, but what is remembered of an account stands under its id.
+    if grant.as_ref().is_some_and(|grant| grant.as_str().contains('@')) {
+        return Err(BadCommand::NoGrantId);
+    }
     let order = if let Some(run) = fields.run {
         let given = [("dry_run", fields.dry_run.is_some()), ("replace_existing", fields.replace_existing.is_some())];
         shown_run(run, &given)?
@@ -468,7 +478,7 @@ fn sync(fields: Map<String, Value>) -> Result<RunRequest, BadCommand> {
     };
     Ok(RunRequest {
         command: Command::Sync,
-        grant: grant_of(fields.grant_id)?,
+        grant,
         functions: &[Function::ContactSync],
         order,
         wait: fields.wait_seconds.map(Duration::from_secs),
@@ -686,6 +696,10 @@ mod tests {
             (json!({ "command": "backfill" }), "`grant_id` is missing"),
             (json!({ "command": "backfill", "grant_id": "  " }), "`grant_id` is empty"),
             (json!({ "command": "reconcile", "grant_id": "" }), "`grant_id` is empty"),
+            (
+                json!({ "command": "sync", "grant_id": "dana@northwind.example" }),
+                "name the account by its Nylas grant id",
+            ),
             (json!({ "command": "backfill", "grant_id": "g", "calendar_id": "" }), "`calendar_id` is empty"),
             (json!({ "command": "backfill", "grant": "g" }), "unknown field `grant`"),
             (json!({ "command": "backfill", "grant_id": 7 }), "expected a string"),

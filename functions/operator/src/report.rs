@@ -189,12 +189,15 @@ impl Report {
     /// The last row of a table: all parts together.
     fn totals(&self) -> [String; 6] {
         let with_problem = self.with_problem();
+        let mut counts = self.counts();
+        // Accounts are worked on side by side.
+        counts.remove("seconds");
         [
             String::new(),
             "together".to_owned(),
             format!("{} of {} ended", self.parts_ended(), self.rows.len()),
             self.rows.iter().map(|row| row.jobs).sum::<u64>().to_string(),
-            came_to(self.counts(), self.is_of_sync()),
+            came_to(counts, self.is_of_sync()),
             if with_problem == 0 { "–".to_owned() } else { format!("{with_problem} with a problem") },
         ]
     }

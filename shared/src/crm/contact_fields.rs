@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
-use super::CrmError;
+use super::{Contact, CrmError};
+use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 
 /// A field of a contact that is kept fresh.
@@ -89,9 +90,11 @@ impl<T> PerField<Option<T>> {
 /// What the CRM says of a field as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Current {
-    /// Nothing: it has no such field, or does not tell.
+    /// Nothing, neither of this field nor of the others: it does not tell.
     #[default]
     Untold,
+    /// It tells of others and not of this one: it has no such field.
+    NoSuchField,
     /// Nobody has filled it in.
     Empty,
     /// It holds this.
@@ -118,11 +121,18 @@ pub struct ContactUpdate {
     pub values: PerField<Option<String>>,
 }
 
-/// Changes contacts.
+/// Looks contacts up and changes them, many at a time; what goes wrong with one goes wrong with no other.
 pub trait UpdateContacts: Sync {
     /// How many contacts are best looked up or changed together: what the CRM takes in one call, else as many as it is
     /// asked for side by side.
     fn at_a_time(&self) -> usize;
+
+    /// Looks addresses up, and answers for each of them, in their order.
+    fn look_up(
+        &self,
+        addresses: &[EmailAddress],
+        deadline: Deadline,
+    ) -> impl Future<Output = Vec<Result<Vec<Contact>, CrmError>>> + Send;
 
     /// Changes contacts, and answers for each of them, in their order. Done twice, nothing else comes of it.
     fn update_contacts(

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::contact_fields::{ContactUpdate, Current, PerField, UpdateContacts};
+use super::contact_fields::{ContactField, ContactUpdate, Current, PerField, UpdateContacts};
 use super::meeting::{Meeting, MeetingTime, WriteMeetings};
 use super::notes::{MeetingNotes, WriteMeetingNotes};
 use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
@@ -48,7 +48,7 @@ impl FindContacts for RestCrm {
         deadline: Deadline,
     ) -> Result<ContactsByAddress, CrmError> {
         // All are waited for, also after one has failed: the breaker's probe may be among them.
-        let answers = join_all(addresses.iter().map(|address| self.find(address, deadline))).await;
+        let answers = self.look_up(addresses, deadline).await;
         let mut found = Vec::with_capacity(answers.len());
         let mut failed: Option<CrmError> = None;
         for (address, answer) in addresses.iter().zip(answers) {
@@ -69,6 +69,10 @@ impl FindContacts for RestCrm {
 impl UpdateContacts for RestCrm {
     fn at_a_time(&self) -> usize {
         SIDE_BY_SIDE
+    }
+
+    async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<Contact>, CrmError>> {
+        join_all(addresses.iter().map(|address| self.find(address, deadline))).await
     }
 
     async fn update_contacts(&self, updates: &[ContactUpdate], deadline: Deadline) -> Vec<Result<(), CrmError>> {
@@ -287,7 +291,8 @@ fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Current, D:
         // Some systems keep telephone numbers as such.
         Value::Number(number) => Current::told(Some(number.to_string())),
         Value::Null => Current::Empty,
-        _ => Current::Untold,
+        // Whatever it is, somebody has put it there.
+        other => Current::Value(other.to_string()),
     })
 }
 
@@ -317,7 +322,14 @@ impl WireContact {
             let listed = deals.iter().position(|deal| deal.id == main).map(|place| deals.remove(place));
             deals.insert(0, listed.unwrap_or(Deal { id: main, open: None, last_activity_at: None }));
         }
-        let current = PerField { phone: self.phone, job_title: self.job_title, company: self.company };
+        let mut current = PerField { phone: self.phone, job_title: self.job_title, company: self.company };
+        if ContactField::ALL.into_iter().any(|field| *current.get(field) != Current::Untold) {
+            for field in ContactField::ALL {
+                if *current.get(field) == Current::Untold {
+                    *current.get_mut(field) = Current::NoSuchField;
+                }
+            }
+        }
         Contact { id: self.id.0, deals, current }
     }
 }
@@ -485,7 +497,11 @@ mod tests {
                 Contact {
                     id: "c1".to_owned(),
                     deals: vec![Deal { id: "d1".to_owned(), open: None, last_activity_at: None }],
-                    current: PerField { phone: Current::Empty, ..PerField::default() },
+                    current: PerField {
+                        phone: Current::Empty,
+                        job_title: Current::NoSuchField,
+                        company: Current::NoSuchField,
+                    },
                 },
                 Contact { id: "2".to_owned(), deals: Vec::new(), ..Contact::default() },
             ]
@@ -495,7 +511,7 @@ mod tests {
     #[tokio::test]
     async fn field_that_is_told_is_told_from_one_that_the_system_does_not_have() {
         let server = MockServer::start().await;
-        let contact = json!({"id": "c1", "phone": 465_550_142, "job_title": " ", "company": ["Halden"]});
+        let contact = json!({"id": "c1", "phone": 465_550_142, "company": ["Halden"]});
         Mock::given(method("GET"))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!({"contacts": [contact, {"id": "c2"}]})))
             .mount(&server)
@@ -504,8 +520,8 @@ mod tests {
         let current: Vec<&PerField<Current>> =
             found[&address("a@b.example")].iter().map(|contact| &contact.current).collect();
         let phone = Current::Value("465550142".to_owned());
-        let told = PerField { phone, job_title: Current::Empty, company: Current::Untold };
-        assert_eq!(current, [&told, &PerField::default()]);
+        let company = Current::Value("[\"Halden\"]".to_owned());
+        assert_eq!(current, [&PerField { phone, job_title: Current::NoSuchField, company }, &PerField::default()]);
     }
 
     #[tokio::test]

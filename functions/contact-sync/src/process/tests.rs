@@ -5,8 +5,10 @@ mod nights;
 mod outside;
 mod refreshing;
 mod runs;
+mod trouble;
 
 use super::*;
+use crate::FUNCTION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::crm::contact_fields::ContactField;

@@ -6,14 +6,16 @@ mod reconciling;
 use super::*;
 use serde_json::{Value, json};
 use shared::crm::{Contact, ContactsByAddress, CrmError, Deal};
+use shared::domain::never_log::NeverLog;
 use shared::domain::notification::GrantId;
+use shared::engine::StoreError;
 use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
 use shared::http::CallError;
 use shared::nylas::mailboxes::{DescribeMailbox, Folder, Grant, ListGrants};
 use shared::nylas::{HeaderFields, MessageId, NylasError, Page, Received};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A CRM that knows some people and remembers what is logged under which key.

@@ -222,6 +222,7 @@ async fn address_that_several_contacts_have_is_nobodys() {
 #[tokio::test(start_paused = true)]
 async fn refusal_and_a_vanished_contact_are_counted_and_not_tried_again_every_night() {
     let mut night = two_known();
+    night.books.puts("g", contact("1", "dana@acme.example", "+1 202 555 0100"));
     let rejected = CallError::Rejected { api: "the CRM", what: "contact", status: 422, text: "too long".to_owned() };
     let gone = CallError::NotFound { api: "the CRM", what: "contact", gone: false };
     *night.crm.refusals.lock().expect("not poisoned") = vec![rejected.into(), gone.into()];

@@ -1,7 +1,7 @@
 //! The outside in memory: address books, a CRM, a table and a queue, each call of which can be made to fail.
 
 use shared::crm::contact_fields::{ContactField, ContactUpdate, Current, PerField, UpdateContacts};
-use shared::crm::{Contact as CrmContact, ContactsByAddress, CrmError, FindContacts};
+use shared::crm::{Contact as CrmContact, CrmError};
 use shared::domain::address::EmailAddress;
 use shared::domain::link::{Link, LinkKey};
 use shared::domain::never_log::NeverLog;
@@ -15,7 +15,7 @@ use shared::nylas::contact::Contact;
 use shared::nylas::mailboxes::{Grant, ListGrants};
 use shared::nylas::{NylasError, Page};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -133,6 +133,8 @@ pub struct FakeBooks {
     /// What the next calls for an account's contacts are answered, in their order.
     pub refusals: Mutex<HashMap<String, Vec<NylasError>>>,
     pub page_size: AtomicUsize,
+    /// True if every page names the same next one.
+    pub hands_out_one_cursor: AtomicBool,
     pub made: AtomicU64,
     pub faults: Arc<Faults>,
 }
@@ -185,6 +187,9 @@ impl AddressBooks for FakeBooks {
         self.answer(grant.as_str())?;
         let books = open(&self.contacts);
         let book: Vec<&Contact> = books[grant.as_str()].iter().filter(|contact| contact.source == source).collect();
+        if self.hands_out_one_cursor.load(Ordering::SeqCst) {
+            return Ok(Page { items: Vec::new(), next: Some("4".to_owned()) });
+        }
         let from: usize = page_token.map_or(0, |token| token.parse().expect("a cursor of ours"));
         let until = (from + self.page_size.load(Ordering::SeqCst)).min(book.len());
         Ok(Page {
@@ -223,6 +228,12 @@ pub struct FakeCrm {
     /// What the next writes are answered, in their order.
     pub refusals: Mutex<Vec<CrmError>>,
     pub made: AtomicU64,
+    /// Addresses and contacts that it always has an error for.
+    pub poisonous: Mutex<Vec<String>>,
+    /// Fields that it refuses.
+    pub refuses_field: Mutex<Option<ContactField>>,
+    /// True if it refuses every lookup.
+    pub refuses_lookups: bool,
     /// How long each call takes.
     pub latency: Mutex<Duration>,
     pub faults: Arc<Faults>,
@@ -260,6 +271,15 @@ impl FakeCrm {
         if fails == Some(Fails::Before) {
             return lost();
         }
+        if open(&self.poisonous).contains(&update.contact_id) {
+            return lost();
+        }
+        if let Some(field) = *open(&self.refuses_field)
+            && update.values.get(field).is_some()
+        {
+            let text = format!("{} is not for you", field.name());
+            return Err(CallError::Rejected { api: "the CRM", what: "contact", status: 422, text }.into());
+        }
         let mut refusals = open(&self.refusals);
         if !refusals.is_empty() {
             return Err(refusals.remove(0));
@@ -274,35 +294,45 @@ impl FakeCrm {
     }
 }
 
-impl FindContacts for FakeCrm {
-    async fn find_contacts(&self, addresses: &[EmailAddress], _: Deadline) -> Result<ContactsByAddress, CrmError> {
-        self.made.fetch_add(1, Ordering::SeqCst);
-        let latency = *open(&self.latency);
-        tokio::time::sleep(latency).await;
-        if self.faults.next().is_some() {
-            return Err(unavailable("the CRM").into());
-        }
-        open(&self.lookups).extend(addresses.iter().map(ToString::to_string));
+impl FakeCrm {
+    fn contacts_with(&self, address: &EmailAddress) -> Vec<CrmContact> {
         let contacts = open(&self.contacts);
-        let found = addresses.iter().filter_map(|address| {
-            let bearing =
-                contacts.iter().filter(|contact| contact.emails.iter().any(|email| email == address.as_str()));
-            let bearing: Vec<CrmContact> = bearing
-                .map(|held| {
-                    let told = PerField::of(|field| Current::told(held.fields.get(field).clone()));
-                    let current = if self.tells_nothing { PerField::default() } else { told };
-                    CrmContact { id: held.id.clone(), deals: Vec::new(), current }
-                })
-                .collect();
-            (!bearing.is_empty()).then(|| (address.clone(), bearing))
-        });
-        Ok(found.collect())
+        let bearing = contacts.iter().filter(|held| held.emails.iter().any(|email| email == address.as_str()));
+        bearing
+            .map(|held| {
+                let told = PerField::of(|field| Current::told(held.fields.get(field).clone()));
+                let current = if self.tells_nothing { PerField::default() } else { told };
+                CrmContact { id: held.id.clone(), deals: Vec::new(), current }
+            })
+            .collect()
     }
 }
 
 impl UpdateContacts for FakeCrm {
     fn at_a_time(&self) -> usize {
         3
+    }
+
+    async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<CrmContact>, CrmError>> {
+        self.made.fetch_add(1, Ordering::SeqCst);
+        let latency = *open(&self.latency);
+        let is_late = tokio::time::timeout(deadline.left(), tokio::time::sleep(latency)).await.is_err();
+        let fails = self.faults.next().is_some();
+        let answer = |address: &EmailAddress| {
+            if is_late {
+                return Err(CallError::OutOfTime { api: "the CRM" }.into());
+            }
+            if fails || open(&self.poisonous).contains(&address.to_string()) {
+                return Err(unavailable("the CRM").into());
+            }
+            if self.refuses_lookups {
+                let text = "no".to_owned();
+                return Err(CallError::Rejected { api: "the CRM", what: "list of contacts", status: 400, text }.into());
+            }
+            open(&self.lookups).push(address.to_string());
+            Ok(self.contacts_with(address))
+        };
+        addresses.iter().map(answer).collect()
     }
 
     async fn update_contacts(&self, updates: &[ContactUpdate], _: Deadline) -> Vec<Result<(), CrmError>> {

@@ -72,7 +72,11 @@ async fn run_that_hangs_on_one_account_does_not_keep_the_next_night_from_the_oth
             night.process(&message.body).await.expect("done");
         }
     }
-    night.wait(21 * 60 * 60);
+    night.wait(60 * 60);
+    let joined = night.sync(sync()).await;
+    let told = progress(&night.links.links, &run_key(FUNCTION, &joined)).await.expect("an answer").expect("a run");
+    assert!(told.problem.is_some_and(|problem| problem.contains("joined it")), "it moved an hour ago");
+    night.wait(60 * 60);
     let second = night.sync(sync()).await;
     for grant in ["g0", "g1"] {
         assert!(night.share(&second, grant).await.ended, "{grant}");
@@ -82,6 +86,65 @@ async fn run_that_hangs_on_one_account_does_not_keep_the_next_night_from_the_oth
     assert_eq!((late.outcome, late.reason.as_str()), (Outcome::Skipped, "a newer run has begun"));
     assert_eq!(night.crm.writes().len(), writes);
     assert_ne!(first, second);
+    let share = night.share(&first, "g1").await;
+    assert!(share.ended && share.problem.is_some_and(|problem| problem.contains(&second)), "it says who does it now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_while_a_run_is_superseded_leaves_no_old_run_alive() {
+    for call in 0..12 {
+        let mut night = several(2, 3);
+        let first = night.begins(sync()).await;
+        for message in night.takes() {
+            night.process(&message.body).await.expect("divided");
+        }
+        let old = night.takes();
+        night.wait(3 * 60 * 60);
+        night.begins(sync()).await;
+        night.faults.plan(call, outside::Fails::After);
+        night.works_off_the_queue().await;
+        for message in old {
+            let late = night.process(&message.body).await.expect("a decision");
+            assert_eq!(late.reason, "a newer run has begun", "call {call}");
+        }
+        assert_eq!(night.crm.writes().len(), 6);
+        assert!(night.share(&first, "g0").await.ended);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_of_one_account_that_names_no_run_goes_on_to_its_end_whenever_it_is_sent() {
+    let mut night = several(1, 30);
+    for round in 1..=2 {
+        *night.crm.latency.lock().expect("not poisoned") = Duration::from_secs(8);
+        for number in 0..30 {
+            let phone = format!("+1 202 555 {round}1{number:02}");
+            night.books.puts("g0", contact(&format!("{number}"), &format!("p{number}@g0.example"), &phone));
+        }
+        night.process(&json!({ "type": "contacts.sync", "grant_id": "g0" }).to_string()).await.expect("a first slice");
+        night.works_off_the_queue().await;
+        assert_eq!(night.crm.writes().len(), round * 30, "in round {round}");
+        night.wait(DAY);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn source_that_is_wanted_anew_brings_no_news() {
+    let mut night = several(1, 1);
+    night.sync(sync()).await;
+    let of_the_directory =
+        Contact { source: "domain".to_owned(), ..titled("d", "p0@g0.example", "+1 202 555 0177", "Buyer") };
+    night.books.puts("g0", of_the_directory);
+    night.books.puts("g0", contact("0", "p0@g0.example", "+1 202 555 0188"));
+    night.sources = ["address_book", "domain"].map(str::to_owned).to_vec();
+    night.wait(DAY);
+    night.sync(sync()).await;
+    assert_eq!(
+        night.crm.field("c0-0", ContactField::Phone).as_deref(),
+        Some("+12025550188"),
+        "it changed; the other is new to us alone"
+    );
+    assert_eq!(night.crm.field("c0-0", ContactField::JobTitle).as_deref(), Some("Buyer"));
 }
 
 #[tokio::test(start_paused = true)]
