@@ -704,20 +704,6 @@ fn body_that_no_queue_message_can_carry_goes_by_the_bucket_and_is_logged_like_an
 }
 
 #[test]
-fn every_route_of_a_function_to_come_ends_in_its_queue() {
-    in_the_world(async |world| {
-        let queue = queue(world, "ContactSync");
-        world.view.take_all(&queue).await.expect("emptied");
-        let sent = notification("contact.updated", "route-contact", &json!({"id": "co", "grant_id": "g"}));
-        deliver(world, &sent).await;
-        let waiting = world.view.take_all(&queue).await.expect("messages");
-        assert_eq!(waiting.len(), 1);
-        assert_eq!(serde_json::from_str::<Value>(&waiting[0].body).expect("the body"), sent);
-        assert_eq!(waiting[0].group.as_deref(), Some(&sha256_hex(&[b"grant:g"])[..32]));
-    });
-}
-
-#[test]
 fn customer_event_is_answered_202_once_queued_and_a_bad_one_is_told_what_is_wrong() {
     in_the_world(async |world| {
         let url = world.stack.customer_events_url().expect("a URL");

@@ -94,6 +94,11 @@ impl Place {
 }
 
 impl Share<'_> {
+    /// In which way it is done, under its name.
+    fn mode<'m>(&self, by: &'m str) -> Mode<'m> {
+        Mode { by, dry_run: self.job.dry_run, replace_existing: self.job.replace_existing }
+    }
+
     /// True if another step has room in this invocation, even if it takes half as long again as the slowest one.
     fn has_time_for_more(&self, work: &Work) -> bool {
         work.deadline.left() >= ENOUGH_TIME.max(self.slowest * 3 / 2)
@@ -209,8 +214,8 @@ impl<P: Ports> ContactSync<'_, P> {
             contacts.iter().map(|contact| read(grant, contact, &never_log, &self.settings.reading)).collect();
         let keys: Vec<_> = read.iter().flatten().map(|copy| remembered::key(&copy.id)).collect();
         let mut known = self.ports.links.get_many(&keys).await?.into_iter();
-        let mode =
-            Mode { by: &share.by.clone(), dry_run: share.job.dry_run, replace_existing: share.job.replace_existing };
+        let by = share.by.clone();
+        let mode = share.mode(&by);
         let at_a_time = share.place.at_a_time.unwrap_or(usize::MAX).min(crm.at_a_time()).max(1);
         let (mut tally, mut tasks) = (Tally::new(mode.dry_run), Vec::new());
         let last = read.len().saturating_sub(1);
@@ -232,7 +237,9 @@ impl<P: Ports> ContactSync<'_, P> {
             if tasks.len() < at_a_time && number < last {
                 continue;
             }
-            self.step(crm, share, std::mem::take(&mut tasks), mode, answered.as_ref(), &mut tally, work).await?;
+            for outcome in self.step(crm, share, std::mem::take(&mut tasks), answered.as_ref(), work).await? {
+                tally.looked_at(&outcome);
+            }
             share.place.offset += tally.contacts();
             if number == last {
                 break;
@@ -260,21 +267,20 @@ impl<P: Ports> ContactSync<'_, P> {
         Ok(share.progress.ended || share.has_time_for_more(work))
     }
 
-    /// Looks some contacts up and counts what comes of them. One that the CRM answers nothing for, while it answers for
+    /// Looks some contacts up, and answers what came of each. One that the CRM answers nothing for, while it answers for
     /// others, is left for another night: it must not keep the rest of its address book from theirs. `answered` is an
     /// address that the CRM has answered for some other time.
-    #[expect(clippy::too_many_arguments, reason = "a step of a loop, with what the loop holds")]
     async fn step(
         &self,
         crm: &P::Crm,
         share: &mut Share<'_>,
         tasks: Vec<Task>,
-        mode: Mode<'_>,
         answered: Option<&EmailAddress>,
-        tally: &mut Tally,
         work: &Work,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<Outcome>, Failure> {
         let begun = Instant::now();
+        let by = share.by.clone();
+        let mode = share.mode(&by);
         let mut looked = self.look_at(crm, &tasks, mode, work.deadline).await;
         for again in 1..=MOST_TRIES_OF_ONE {
             if looked.unanswered.is_empty() || looked.failed.is_some() || work.deadline.left() < ENOUGH_TIME {
@@ -308,13 +314,10 @@ impl<P: Ports> ContactSync<'_, P> {
                 return Err(failure.clone());
             }
         }
-        for outcome in looked.outcomes.values() {
-            tally.looked_at(outcome);
-        }
-        for (place, failure) in &looked.unanswered {
-            tally.looked_at(&Outcome::unanswered(&tasks[*place].copy.id.contact, failure));
-        }
-        Ok(())
+        let unanswered = looked.unanswered.iter();
+        let unanswered =
+            unanswered.map(|(place, failure)| Outcome::unanswered(&tasks[*place].copy.id.contact, failure));
+        Ok(looked.outcomes.into_values().chain(unanswered).collect())
     }
 
     /// Saves what the last step of a source came to. What is new in it from now on has changed lately; after the last
