@@ -374,10 +374,10 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Log, MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
+    use crate::testing::{MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
     use serde_json::json;
     use shared::engine::progress::{Finding, Step, advance, run_key};
-    use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
+    use shared::engine::testing::{KeptLog, MemoryLeases, MemoryLinks, MemoryQueue};
     use std::sync::atomic::Ordering;
 
     type InMemory = Operator<MemoryQueue, MemoryLinks, MemoryNylas, MemoryArchive, MemoryLeases, MemoryRules>;
@@ -511,7 +511,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn value_that_was_found_stands_in_the_answer_and_in_no_log() {
-        let log = Log::default();
+        let log = KeptLog::default();
         let guard = tracing::subscriber::set_default(log.clone());
         let operator = operator();
         let step = Step { counts: &[("conflicts", 1)], last: true, findings: findings(), ..Step::default() };

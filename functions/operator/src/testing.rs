@@ -13,7 +13,6 @@ use shared::nylas::message::Message;
 use shared::nylas::notetaker::{HistoryEntry, Notetaker, NotetakerFilter};
 use shared::nylas::{HeaderFields, MessageId, NylasError, Page, Received};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -351,48 +350,6 @@ pub struct MemoryRules {
 impl LiveRules for MemoryRules {
     async fn text(&self) -> Result<Option<Arc<str>>, StoreError> {
         if self.down { Err(StoreError("the archive is down".to_owned())) } else { Ok(self.text.clone()) }
-    }
-}
-
-/// Keeps all that is logged.
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<String>>);
-
-impl Log {
-    /// What was logged.
-    pub fn text(&self) -> String {
-        open(&self.0).clone()
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut self.clone());
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-impl tracing::field::Visit for Log {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        writeln!(open(&self.0), "{field}={value:?}").expect("written");
     }
 }
 

@@ -5,16 +5,17 @@
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
-    Lease, LeaseKey, Leases, Links, ManyLinks, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions, Revision,
-    SendToQueue, StoreError, StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
+    Lease, LeaseKey, Leases, Links, ManyLinks, NeverLogged, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions,
+    Revision, SendToQueue, StoreError, StoredDocument, StoredLink, Waiting, WaitingPlace, sortable,
 };
 use crate::domain::decision::Decision;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
+use crate::domain::never_log::NeverLog;
 use crate::domain::notification::NotificationId;
 use crate::domain::pointer::BodyPointer;
 
@@ -246,6 +247,60 @@ impl ManyLinks for MemoryLinks {
             links.insert(link.key.clone(), StoredLink { link: link.clone(), revision: Revision(1) });
         }
         Ok(())
+    }
+}
+
+/// Keeps all that is logged, one field a line, to be looked through for what no log may hold.
+#[derive(Debug, Clone, Default)]
+pub struct KeptLog(Arc<Mutex<String>>);
+
+impl KeptLog {
+    /// What was logged.
+    #[must_use]
+    pub fn text(&self) -> String {
+        open(&self.0).clone()
+    }
+}
+
+impl tracing::Subscriber for KeptLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+impl tracing::field::Visit for KeptLog {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        let mut text = open(&self.0);
+        *text = format!("{text}{field}={value:?}\n");
+    }
+}
+
+/// A never-log list in memory, as people write it; empty by default.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryNeverLog(pub String);
+
+impl NeverLogged for MemoryNeverLog {
+    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
+        Ok(Arc::new(NeverLog::parse(&self.0).0))
     }
 }
 

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::Instant;
 
-use outside::{FakeBooks, FakeCrm, FakeLinks, FakeNeverLog, FakeQueue, Faked, Faults};
+use outside::{FakeBooks, FakeCrm, FakeLinks, FakeQueue, Faked, Faults};
+use shared::engine::testing::MemoryNeverLog;
 
 /// 2026-03-02T02:00:00Z.
 const NOW: i64 = 1_772_416_800;
@@ -36,7 +37,7 @@ struct Night {
     books: FakeBooks,
     links: FakeLinks,
     queue: FakeQueue,
-    never_log: FakeNeverLog,
+    never_log: MemoryNeverLog,
     /// How much later it is than the time that passes in a test.
     later: Arc<AtomicI64>,
     began: Instant,
@@ -53,7 +54,7 @@ impl Night {
             books: FakeBooks { faults: Arc::clone(&faults), ..FakeBooks::default() },
             links: FakeLinks { faults: Arc::clone(&faults), ..FakeLinks::default() },
             queue: FakeQueue { faults: Arc::clone(&faults), ..FakeQueue::default() },
-            never_log: FakeNeverLog("secret.example".to_owned()),
+            never_log: MemoryNeverLog("secret.example".to_owned()),
             later: Arc::new(AtomicI64::new(0)),
             began: Instant::now(),
             taken: 0,

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::SignedDuration;
 use shared::domain::address::CompanyDomains;
 use shared::domain::own_mail::LoopId;
-use shared::engine::testing::MemoryLeases;
+use shared::engine::testing::{KeptLog, MemoryLeases};
 use shared::engine::{Clock, Deadline};
 
 use crate::acknowledgement::Template;

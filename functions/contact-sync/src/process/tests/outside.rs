@@ -4,12 +4,9 @@ use shared::crm::contact_fields::{ContactField, ContactUpdate, Current, PerField
 use shared::crm::{Contact as CrmContact, CrmError};
 use shared::domain::address::EmailAddress;
 use shared::domain::link::{Link, LinkKey};
-use shared::domain::never_log::NeverLog;
 use shared::domain::notification::GrantId;
-use shared::engine::testing::{MemoryLinks, MemoryQueue};
-use shared::engine::{
-    Deadline, Links, ManyLinks, NeverLogged, OwnMessage, PutLink, Revision, SendToQueue, StoreError, StoredLink,
-};
+use shared::engine::testing::{MemoryLinks, MemoryNeverLog, MemoryQueue};
+use shared::engine::{Deadline, Links, ManyLinks, OwnMessage, PutLink, Revision, SendToQueue, StoreError, StoredLink};
 use shared::http::CallError;
 use shared::nylas::contact::Contact;
 use shared::nylas::mailboxes::{Grant, ListGrants};
@@ -347,16 +344,6 @@ impl UpdateContacts for FakeCrm {
     }
 }
 
-/// The never-log list.
-#[derive(Default)]
-pub struct FakeNeverLog(pub String);
-
-impl NeverLogged for FakeNeverLog {
-    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
-        Ok(Arc::new(NeverLog::parse(&self.0).0))
-    }
-}
-
 /// The ports of the tests.
 pub struct Faked;
 
@@ -365,5 +352,5 @@ impl Ports for Faked {
     type Nylas = FakeBooks;
     type Links = FakeLinks;
     type Queue = FakeQueue;
-    type NeverLog = FakeNeverLog;
+    type NeverLog = MemoryNeverLog;
 }

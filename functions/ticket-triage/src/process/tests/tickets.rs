@@ -1,8 +1,6 @@
 //! What a new ticket says, how urgent it is, and what is recorded of why.
 
 use super::*;
-use std::fmt::Write as _;
-use std::sync::Mutex;
 
 impl Desk {
     /// The category, priority and desk of the ticket that this mail opens.
@@ -158,44 +156,9 @@ async fn mail_without_a_date_came_when_it_was_notified_of() {
     assert_eq!(desk.tickets.opened()[0].received_at.as_second(), NOW);
 }
 
-/// Keeps all that is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut self.clone());
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-impl tracing::field::Visit for Log {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        writeln!(self.0.lock().expect("not poisoned"), "{field}={value:?}").expect("written");
-    }
-}
-
 #[tokio::test]
 async fn no_word_of_a_mail_stands_in_a_decision_a_link_a_job_or_the_log() {
-    let log = Log::default();
+    let log = KeptLog::default();
     let guard = tracing::subscriber::set_default(log.clone());
     let desk = Desk::that_acknowledges();
     let canary = |id: &str, further: Value| {
@@ -235,7 +198,7 @@ async fn no_word_of_a_mail_stands_in_a_decision_a_link_a_job_or_the_log() {
     written.extend(desk.queue.sent().into_iter().map(|message| message.body));
     written.push(failure.to_string());
     drop(guard);
-    written.push(log.0.lock().expect("not poisoned").clone());
+    written.push(log.text());
     assert!(written.len() > 40 && desk.tickets.opened()[0].body.contains("ombatina"), "the mail itself says it");
     for text in written {
         assert!(!text.to_lowercase().contains("wombatina"), "{text}");
