@@ -144,5 +144,10 @@ benchmark-batch: ## Measure a batch of ten mails, and of ten events, beside a si
 benchmark-triage: ## Measure the support-mail rules on hostile texts and on mails, beside the usual search for each keyword
 	@cargo run --locked --release --package crm-autopilot-benchmark --no-default-features --features triage --bin triage
 
+# With the profile of the deployed functions, like the one above. It builds the stand-ins, too, with that profile.
+.PHONY: benchmark-contacts
+benchmark-contacts: ## Measure nights of contact-sync on 1,000 to 100,000 contacts, beside the usual loop (about 22 minutes): [QUICK=1]
+	@cargo run --locked --release --package crm-autopilot-benchmark --no-default-features --features contacts --bin contacts -- $(if $(filter-out 0 no false,$(QUICK)),--quick)
+
 clean: down ## Remove what the commands above made
 	@rm -rf .aws-sam .local .tools target

@@ -18,11 +18,14 @@ use crate::domain::queue_message::{GroupId, deduplication_id};
 pub fn job_message(function: &str, group: GroupId, job: &impl Serialize) -> Result<OwnMessage, Failure> {
     let unwritable = |problem: String| Failure::permanent("job.unwritable", problem);
     let mut said = serde_json::to_value(job).map_err(|error| unwritable(error.to_string()))?;
+    // The same in every function, whether or not a crate in it makes serde_json keep the order of fields.
+    said.sort_all_objects();
     let id = NotificationId::of_our_own("job", &sha256_hex(&[said.to_string().as_bytes()]));
     let Value::Object(fields) = &mut said else {
         return Err(unwritable("a job is a JSON object".to_owned()));
     };
     fields.insert("id".to_owned(), id.as_str().into());
+    said.sort_all_objects();
     Ok(OwnMessage { body: said.to_string(), group, deduplication_id: deduplication_id(function, &id) })
 }
 

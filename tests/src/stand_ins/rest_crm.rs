@@ -888,7 +888,8 @@ mod tests {
         let without =
             RestCrm::builder().contacts([contact]).without_contact_fields().start().expect("a free port exists");
         let (_, found) = answer(request(&without, Method::GET, path)).await;
-        let keys: Vec<&String> = found["contacts"][0].as_object().expect("a contact").keys().collect();
+        let mut keys: Vec<&String> = found["contacts"][0].as_object().expect("a contact").keys().collect();
+        keys.sort();
         assert_eq!(keys, ["email", "id", "name", "primary_deal_id"]);
         let patched = request(&without, Method::PATCH, "/contacts/con_1").json(&json!({ "phone": "+47 555 01 42" }));
         assert_eq!(answer(patched).await.0, 422);

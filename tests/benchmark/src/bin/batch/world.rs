@@ -5,7 +5,6 @@
 use std::{
     error::Error,
     slice,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,12 +21,11 @@ use shared::{
     domain::{
         address::CompanyDomains,
         decision::{Decision, Outcome},
-        never_log::NeverLog,
         own_mail::LoopId,
     },
     engine::{
-        Clock, Deadline, Engine, NeverLogged, Processor, RetryPolicy, StoreError,
-        testing::{MemoryBodies, MemoryLeases, MemoryLinks, MemoryQueue},
+        Clock, Deadline, Engine, Processor, RetryPolicy,
+        testing::{MemoryBodies, MemoryLeases, MemoryLinks, MemoryNeverLog, MemoryQueue},
     },
     http::{ApiClient, ApiSettings, Credential, http_client},
     nylas::Nylas,
@@ -79,17 +77,7 @@ impl email_activity::Ports for InMemory {
     type Links = MemoryLinks;
     type Decisions = MemoryLeases;
     type Queue = MemoryQueue;
-    type NeverLog = EmptyNeverLog;
-}
-
-/// A never-log list without entries.
-#[derive(Default)]
-struct EmptyNeverLog(Arc<NeverLog>);
-
-impl NeverLogged for EmptyNeverLog {
-    async fn current(&self) -> Result<Arc<NeverLog>, StoreError> {
-        Ok(Arc::clone(&self.0))
-    }
+    type NeverLog = MemoryNeverLog;
 }
 
 /// The outside of one run.
@@ -216,7 +204,7 @@ async fn timed(engine: &MemoryEngine, event: SqsEvent, rules: &impl Processor) -
 
 async fn handled_by_email_activity(mails: &[Mail], crm: &RestCrm, nylas: &Nylas) -> Result<Duration, Box<dyn Error>> {
     let engine = engine(email_activity::FUNCTION);
-    let (links, never_log) = (MemoryLinks::default(), EmptyNeverLog::default());
+    let (links, never_log) = (MemoryLinks::default(), MemoryNeverLog::default());
     let ports: email_activity::Provision<'_, InMemory> = email_activity::Provision {
         crm: Some(crm),
         nylas,

@@ -5,6 +5,8 @@
 
 mod contender;
 mod draws;
+#[path = "../../own_profile.rs"]
+mod own_profile;
 mod report;
 mod rule_set;
 #[path = "../../spread.rs"]

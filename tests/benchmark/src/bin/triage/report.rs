@@ -4,7 +4,7 @@ use std::{fmt, thread, time::Duration};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::{contender::Contender, spread::Spread};
+use crate::{contender::Contender, own_profile::own_profile, spread::Spread};
 
 /// The row of what is done once in a process, and so cannot be repeated.
 pub const FIRST_IN_PROCESS: &str = "the first new_text of a process (once)";
@@ -126,7 +126,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        writeln!(formatter, "in one thread of {processors} processors, {}", profile())?;
+        writeln!(formatter, "in one thread of {processors} processors, {}", own_profile())?;
         writeln!(
             formatter,
             "{} runs after one to warm up, the ways in turn within each run; median (least–greatest), and how many times \
@@ -140,20 +140,6 @@ impl fmt::Display for Report {
         )?;
         writeln!(formatter, "{}", self.table())?;
         Goal::ALL.into_iter().try_for_each(|goal| writeln!(formatter, "{}", self.verdict(goal)))
-    }
-}
-
-/// A profile in words. What stands in the environment while cargo builds changes it.
-fn profile() -> String {
-    let mut overrides: Vec<String> = std::env::vars()
-        .filter(|(name, _)| name.starts_with("CARGO_PROFILE_RELEASE_"))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    overrides.sort();
-    match (cfg!(debug_assertions), overrides.as_slice()) {
-        (true, _) => "dev profile (not that of the functions: the figures say nothing)".to_owned(),
-        (false, []) => "release profile, as Cargo.toml sets it for the functions".to_owned(),
-        (false, some) => format!("release profile, changed by {} (not that of the functions)", some.join(", ")),
     }
 }
 
