@@ -63,9 +63,12 @@ reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|
 	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")
 
 sync: ## Bring the address books' phones, titles and companies to the CRM now: [GRANT=<grant>] [DRY_RUN=1] [REPLACE_EXISTING=1] [RUN=] [STACK=<stack in AWS>]
+	@if [ "$(origin GRANT)" != undefined ] && [ -z "$(GRANT)" ]; then echo "GRANT is empty: name an account, or leave GRANT out for all of them" >&2; exit 1; fi
+	@for switch in "DRY_RUN=$(DRY_RUN)" "REPLACE_EXISTING=$(REPLACE_EXISTING)"; do case "$${switch#*=}" in ""|0|1) ;; *) echo "$$switch: give 1 for yes, or leave it out" >&2; exit 1;; esac; done
+	@if [ "$(origin DRYRUN)" != undefined ]; then echo "DRYRUN is not read: write DRY_RUN=1" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") sync $(if $(GRANT),--grant "$(GRANT)") $(if $(filter-out 0 no false,$(DRY_RUN)),--dry-run) \
-	  $(if $(filter-out 0 no false,$(REPLACE_EXISTING)),--replace-existing) $(if $(RUN),--run "$(RUN)")
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") sync $(if $(GRANT),--grant "$(GRANT)") $(if $(filter 1,$(DRY_RUN)),--dry-run) \
+	  $(if $(filter 1,$(REPLACE_EXISTING)),--replace-existing) $(if $(RUN),--run "$(RUN)")
 
 # Links, rules and references reach the shell by its environment: quotes, `&` and `?` in them are read by nobody on the way.
 invite: ## Send a notetaker to a meeting: GRANT=<grant> LINK=<where people join> [AT=<time, else at once>] [STACK=<stack in AWS>]

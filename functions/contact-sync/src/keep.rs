@@ -390,7 +390,11 @@ impl<P: Ports> ContactSync<'_, P> {
             }
             let plan = person.plan(&current, mode.replace_existing, self.settings.reading.region);
             for (field, plan) in plan.iter() {
+                let begun_by_us = person.writing.as_ref().and_then(|writing| writing.values.get(field).as_ref());
                 match plan {
+                    Plan::InPlace(standing) if person.written.get(field).is_none() && begun_by_us.is_none() => {
+                        *person.agreed.get_mut(field) = Some(standing.clone());
+                    }
                     // What stands there is known as ours even if the new value is never taken.
                     Plan::InPlace(standing) | Plan::Write { over: Some(standing), is_ours: true, .. } => {
                         *person.written.get_mut(field) = Some(standing.clone());

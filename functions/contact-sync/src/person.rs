@@ -5,7 +5,8 @@
 //! looked at, this ends in the same value. A copy that nobody has seen for a month counts no more.
 //!
 //! **What may be written**: a value goes over an empty field, or over the value that was written last. A value that
-//! somebody else put there is theirs and stays.
+//! somebody else put there is theirs and stays. One that stood there before and that an address book says as well gives
+//! way to a value that was seen to change, and to no other.
 
 use serde::{Deserialize, Serialize};
 use shared::crm::contact_fields::{ContactField, Current, PerField};
@@ -27,9 +28,12 @@ pub struct Person {
     /// What each address book says.
     #[serde(default)]
     pub copies: Vec<Said>,
-    /// What was written last, or was found to be there already.
+    /// What was written last, or was found there after that.
     #[serde(default)]
     pub written: PerField<Option<String>>,
+    /// What stood in the CRM before anything was written, and an address book says as well.
+    #[serde(default)]
+    pub agreed: PerField<Option<String>>,
     /// When that was, in Unix seconds.
     #[serde(default)]
     pub written_at: i64,
@@ -65,6 +69,12 @@ pub struct Decided {
     pub contact: String,
     /// By which rule.
     pub rule: Rule,
+}
+
+impl Decided {
+    fn is_of(&self, said: &Said) -> bool {
+        (&self.grant, &self.contact) == (&said.grant, &said.contact)
+    }
 }
 
 /// A rule by which one copy's word counts.
@@ -200,15 +210,16 @@ impl Person {
     #[must_use]
     pub fn plan(&self, current: &PerField<Current>, replace_existing: bool, region: PhoneRegion) -> PerField<Plan> {
         PerField::of(|field| {
-            let Some((proposed, _)) = self.decide(field) else { return Plan::Nothing };
+            let Some((proposed, decided)) = self.decide(field) else { return Plan::Nothing };
             let same = |one: &str, other: &str| same(field, one, other, region);
             let last = self.written.get(field).as_deref();
             let under_way = self.writing.as_ref().filter(|writing| writing.is_open());
             let under_way = under_way.and_then(|writing| writing.values.get(field).as_deref());
-            // Before the first write a value counts as the address books' if one of them says it.
-            let said = self.copies.iter().filter(|_| last.is_none()).filter_map(|said| said.says.get(field).as_deref());
-            let ours: Vec<&str> = [last, under_way].into_iter().flatten().chain(said).collect();
-            let is_ours = |standing: &str| ours.iter().any(|ours| same(ours, standing));
+            let is_ours = |standing: &str| [last, under_way].into_iter().flatten().any(|ours| same(ours, standing));
+            let has_changed = self.copies.iter().any(|said| decided.is_of(said) && *said.changed_at.get(field) > 0);
+            let said = self.copies.iter().map(|said| said.says.get(field)).chain([self.agreed.get(field)]);
+            let said: Vec<&str> = said.filter_map(Option::as_deref).collect();
+            let gives_way = |standing: &str| has_changed && said.iter().any(|said| same(said, standing));
             let value = proposed.to_owned();
             match current.get(field) {
                 Current::Untold if last.is_some_and(|last| same(last, proposed)) && under_way.is_none() => {
@@ -216,15 +227,20 @@ impl Person {
                 }
                 Current::Value(standing) if same(standing, proposed) => Plan::InPlace(value),
                 Current::NoSuchField => Plan::Nothing,
-                Current::Value(standing) if is_ours(standing) || last.is_none() && replace_existing => {
-                    Plan::Write { value, over: Some(standing.clone()), is_ours: is_ours(standing) }
+                Current::Value(standing) if is_ours(standing) => {
+                    Plan::Write { value, over: Some(standing.clone()), is_ours: true }
+                }
+                Current::Value(standing) if last.is_none() && (replace_existing || gives_way(standing)) => {
+                    Plan::Write { value, over: Some(standing.clone()), is_ours: false }
                 }
                 Current::Value(standing) => {
                     let why = if last.is_some() { Why::Changed } else { Why::StoodBefore };
                     Plan::Kept { stands: Some(standing.clone()), proposed: value, why }
                 }
                 // Emptied by somebody: that is an edit, too.
-                Current::Empty if last.is_some() => Plan::Kept { stands: None, proposed: value, why: Why::Changed },
+                Current::Empty if last.is_some() || self.agreed.get(field).is_some() => {
+                    Plan::Kept { stands: None, proposed: value, why: Why::Changed }
+                }
                 Current::Untold | Current::Empty => Plan::Write { value, over: None, is_ours: false },
             }
         })
@@ -373,12 +389,21 @@ mod tests {
     }
 
     #[test]
-    fn value_that_stood_before_and_that_an_older_copy_says_is_not_a_persons_own_whichever_copy_came_first() {
+    fn value_that_stood_before_and_that_a_copy_says_gives_way_to_what_changed_whichever_copy_came_first() {
         let (old, new) = (copy("b", Some("+12025550777"), None), copy("a", Some("+12025550199"), None));
-        for copies in [[(old.clone(), 0), (new.clone(), 50)], [(new, 50), (old, 0)]] {
-            let plan = of(&copies).plan(&holding(value("+12025550777")), false, NOWHERE()).phone;
-            assert!(matches!(plan, Plan::Write { is_ours: true, .. }), "{plan:?}");
+        let plan = |copies: &[(Copy, i64)]| of(copies).plan(&holding(value("+12025550777")), false, NOWHERE()).phone;
+        for (changed_at, is_written) in [(50, true), (0, false)] {
+            for copies in [[(old.clone(), 0), (new.clone(), changed_at)], [(new.clone(), changed_at), (old.clone(), 0)]]
+            {
+                assert_eq!(matches!(plan(&copies), Plan::Write { .. }), is_written, "{:?}", plan(&copies));
+            }
         }
+        let mut moved_on = of(&[(copy("b", Some("+12025550199"), None), 50)]);
+        moved_on.agreed.phone = Some("+12025550777".to_owned());
+        let plan = |current| moved_on.plan(&holding(current), false, NOWHERE()).phone;
+        assert!(matches!(plan(value("+12025550777")), Plan::Write { .. }), "they agreed before");
+        assert!(matches!(plan(value("+12025550555")), Plan::Kept { .. }), "that is another one");
+        assert!(matches!(plan(Current::Empty), Plan::Kept { .. }), "somebody emptied it");
     }
 
     #[test]

@@ -152,9 +152,8 @@ impl<'a, P: Ports> ContactSync<'a, P> {
             Err(left_alone) => return Ok(Decision::skipped(left_alone.reason().trim_start_matches("skipped: "))),
         };
         let remembered = self.remembered(&remembered::key(&copy.id)).await?;
-        let source = if contact.source.is_empty() { self.settings.first_source() } else { &contact.source };
-        let known_before = self.known_before(grant, source).await?;
-        let task = self.task(copy, remembered.as_ref(), known_before);
+        // Nylas notifies of contacts as they change, and not of those that were there (its sources are incremental alone).
+        let task = self.task(copy, remembered.as_ref(), true);
         let mode = Mode { by: envelope.id.as_str(), dry_run: false, replace_existing: false };
         let mut looked = self.look_at(crm, &[task], mode, work.deadline).await;
         let Some(outcome) = looked.outcomes.remove(&0) else {

@@ -179,6 +179,10 @@ impl<P: Ports> ContactSync<'_, P> {
                     let step = Step { last: true, problem: Some(error.to_string()), ..Step::default() };
                     self.note(crm, &mut share, Vec::new(), step).await?;
                 }
+                Err(NylasError::Call(CallError::NotFound { .. })) if share.place.cursor.is_none() => {
+                    let problem = Some(format!("Nylas knows no account `{grant}`, or it has no contacts"));
+                    self.note(crm, &mut share, Vec::new(), Step { last: true, problem, ..Step::default() }).await?;
+                }
                 // Another source may be readable all the same.
                 Err(error) if error.is_refused() || error.is_out_of_reach() => {
                     let problem = Some(format!("the source {source} cannot be read: {error}"));
@@ -352,7 +356,7 @@ impl<P: Ports> ContactSync<'_, P> {
 
     /// True if a source of an account was looked through within the last month: what is new in it has changed lately then,
     /// and else has only come into sight.
-    pub(crate) async fn known_before(&self, grant: &GrantId, source: &str) -> Result<bool, StoreError> {
+    async fn known_before(&self, grant: &GrantId, source: &str) -> Result<bool, StoreError> {
         let mark = watermark(self.ports.links, &of_source(source), grant).await?;
         Ok(mark.is_some_and(|mark| self.now() - mark.as_second() < KNOWN_FOR))
     }
