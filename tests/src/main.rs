@@ -25,10 +25,11 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// The functions that decide about what can be sent, by the beginning of its type.
-const DECIDES: [(&str, &str); 10] = [
+const DECIDES: [(&str, &str); 11] = [
     ("message.created", "email-activity"),
     ("event.", "calendar-sync"),
     ("grant.", "calendar-sync"),
+    ("contact.updated", "contact-sync"),
     ("notetaker.", "notetaker-media"),
     ("customer.", "onboarding-transitions"),
     ("booking.", "onboarding-transitions"),
