@@ -4,14 +4,15 @@
 //! nobody else writes meanwhile, and a write that never ended is known as our own when it is found in the CRM.
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
 use shared::crm::contact_fields::{ContactField, ContactUpdate, PerField, UpdateContacts as _};
 use shared::crm::{Contact, CrmError};
 use shared::domain::address::EmailAddress;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::engine::progress::Finding;
-use shared::engine::{Deadline, Links as _, ManyLinks as _, PutLink, Revision, StoreError, StoredLink};
+use shared::engine::{
+    Deadline, Links as _, ManyLinks as _, PutLink, Revision, StoreError, StoredLink, facts_of, read_facts,
+};
 use shared::http::CallError;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -371,7 +372,7 @@ impl<P: Ports> ContactSync<'_, P> {
                 standing = self.ports.links.get(&key).await?;
             }
             let revision = standing.as_ref().map(|standing| standing.revision);
-            let before = standing.as_ref().map(|standing| person_of(&standing.link)).transpose()?;
+            let before: Option<Person> = standing.take().map(|standing| read_facts(standing.link)).transpose()?;
             let mut person = before.clone().unwrap_or_default();
             if person.is_written_by_another(mode.by, self.now()) {
                 return Ok(Prepared::Busy(group));
@@ -469,8 +470,8 @@ impl<P: Ports> ContactSync<'_, P> {
             }
             // It took so long that somebody else has taken over, who knows of this write by its announcement.
             let Some(standing) = self.ports.links.get(&key).await? else { break };
-            person = person_of(&standing.link)?;
             revision = Some(standing.revision);
+            person = read_facts(standing.link)?;
             if person.writing.as_ref().is_none_or(|writing| writing.ended || writing.by != mode.by) {
                 break;
             }
@@ -533,15 +534,8 @@ fn person_key(contact_id: &str) -> LinkKey {
     LinkKey::new("contact", contact_id)
 }
 
-fn person_of(link: &Link) -> Result<Person, StoreError> {
-    serde_json::from_value(Value::Object(link.facts.clone()))
-        .map_err(|error| StoreError(format!("the link {} cannot be read: {error}", link.key.as_str())))
-}
-
 fn person_link(key: &LinkKey, contact_id: &str, person: &Person) -> Result<Link, StoreError> {
-    let Ok(Value::Object(facts)) = serde_json::to_value(person) else {
-        return Err(StoreError(format!("the link {} cannot be written", key.as_str())));
-    };
+    let facts = facts_of(key, person)?;
     let state = LinkState::Live { became: contact_id.to_owned() };
     Ok(Link { key: key.clone(), state, version: Version::default(), content: None, facts })
 }
@@ -572,7 +566,7 @@ fn outcomes_of(
         let decided = person.decided.get(field).as_ref();
         let whose = outcomes.iter().position(|(task, _)| {
             let id = &tasks[*task].copy.id;
-            decided.is_some_and(|decided| (&decided.grant, &decided.contact) == (&id.grant, &id.contact))
+            decided.is_some_and(|decided| decided.is_of(&id.grant, &id.contact))
         });
         match plan {
             Plan::Write { value, over, .. } => {

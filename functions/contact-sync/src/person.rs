@@ -72,8 +72,10 @@ pub struct Decided {
 }
 
 impl Decided {
-    fn is_of(&self, said: &Said) -> bool {
-        (&self.grant, &self.contact) == (&said.grant, &said.contact)
+    /// True if it is the word of this contact of this account.
+    #[must_use]
+    pub fn is_of(&self, grant: &str, contact: &str) -> bool {
+        (self.grant.as_str(), self.contact.as_str()) == (grant, contact)
     }
 }
 
@@ -216,7 +218,10 @@ impl Person {
             let under_way = self.writing.as_ref().filter(|writing| writing.is_open());
             let under_way = under_way.and_then(|writing| writing.values.get(field).as_deref());
             let is_ours = |standing: &str| [last, under_way].into_iter().flatten().any(|ours| same(ours, standing));
-            let has_changed = self.copies.iter().any(|said| decided.is_of(said) && *said.changed_at.get(field) > 0);
+            let has_changed = self
+                .copies
+                .iter()
+                .any(|said| decided.is_of(&said.grant, &said.contact) && *said.changed_at.get(field) > 0);
             let said = self.copies.iter().map(|said| said.says.get(field)).chain([self.agreed.get(field)]);
             let said: Vec<&str> = said.filter_map(Option::as_deref).collect();
             let gives_way = |standing: &str| has_changed && said.iter().any(|said| same(said, standing));

@@ -13,7 +13,7 @@ use shared::worker::Worker;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::address_book::{Reading, read};
+use crate::address_book::{CopyId, Reading, read};
 use crate::keep::Mode;
 use crate::phone::PhoneRegion;
 use crate::ports::{AddressBooks as _, Deployed, Ports, Provision};
@@ -134,9 +134,12 @@ impl<'a, P: Ports> ContactSync<'a, P> {
         {
             return Ok(Decision::skipped("of a source that is not wanted").with("source", told.source.clone()));
         }
+        let of = CopyId { grant: grant.as_str().to_owned(), contact: id.clone() };
+        let remembered = self.ports.links.get(&remembered::key(&of)).await?;
+        let remembered = remembered.map(|standing| Remembered::of(standing.link)).transpose()?;
         let now_told = told.and_then(|told| read(grant.as_str(), &told, &never_log, &self.settings.reading).ok());
         if let Some(copy) = &now_told
-            && let Some(remembered) = self.remembered(&remembered::key(&copy.id)).await?
+            && let Some(remembered) = &remembered
             && remembered.still_holds(copy, &self.settings.reading.name(), self.settings.lookup_ttl, self.now())
         {
             return Ok(Decision::skipped("nothing has changed that is kept fresh"));
@@ -151,7 +154,6 @@ impl<'a, P: Ports> ContactSync<'a, P> {
             Ok(copy) => copy,
             Err(left_alone) => return Ok(Decision::skipped(left_alone.reason().trim_start_matches("skipped: "))),
         };
-        let remembered = self.remembered(&remembered::key(&copy.id)).await?;
         // Nylas notifies of contacts as they change, and not of those that were there (its sources are incremental alone).
         let task = self.task(copy, remembered.as_ref(), true);
         let mode = Mode { by: envelope.id.as_str(), dry_run: false, replace_existing: false };
@@ -186,11 +188,6 @@ impl<'a, P: Ports> ContactSync<'a, P> {
     async fn contact(&self, grant: &GrantId, id: &str, work: &Work) -> Result<Option<Contact>, Failure> {
         self.pace.until_ready().await;
         Ok(self.ports.nylas.contact(grant, id, work.deadline).await?)
-    }
-
-    async fn remembered(&self, key: &shared::domain::link::LinkKey) -> Result<Option<Remembered>, Failure> {
-        let standing = self.ports.links.get(key).await?;
-        Ok(standing.map(|standing| Remembered::of(standing.link)).transpose()?)
     }
 }
 

@@ -1,13 +1,12 @@
 //! What is remembered of each contact of an address book, so that one that has not changed costs no call to the CRM.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use shared::crm::contact_fields::ContactField;
 use shared::domain::digest::sha256_hex;
 use shared::domain::failure::Failure;
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
-use shared::engine::StoreError;
 use shared::engine::progress::Finding;
+use shared::engine::{StoreError, facts_of, read_facts};
 
 use crate::address_book::{Copy, CopyId};
 
@@ -110,11 +109,9 @@ impl Remembered {
     ///
     /// # Errors
     /// If it is of another form.
-    pub fn of(link: Link) -> Result<Self, StoreError> {
-        let content = link.content.unwrap_or_default();
-        let remembered: Self = serde_json::from_value(Value::Object(link.facts))
-            .map_err(|error| StoreError(format!("the link {} cannot be read: {error}", link.key.as_str())))?;
-        Ok(Self { content, ..remembered })
+    pub fn of(mut link: Link) -> Result<Self, StoreError> {
+        let content = link.content.take().unwrap_or_default();
+        Ok(Self { content, ..read_facts(link)? })
     }
 
     /// The link that remembers it, for as long as a tombstone: of a contact that nobody sees any more nothing stays.
@@ -123,9 +120,7 @@ impl Remembered {
     /// None that can be met: it can always be written.
     pub fn to_link(&self, id: &CopyId) -> Result<Link, StoreError> {
         let key = key(id);
-        let Ok(Value::Object(facts)) = serde_json::to_value(self) else {
-            return Err(StoreError(format!("the link {} cannot be written", key.as_str())));
-        };
+        let facts = facts_of(&key, self)?;
         let version = Version { sequence: 0, changed_at: self.changed_at };
         Ok(Link { key, state: LinkState::Note, version, content: Some(self.content.clone()), facts })
     }

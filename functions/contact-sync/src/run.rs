@@ -14,7 +14,7 @@ use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
 use shared::engine::job::send;
 use shared::engine::progress::{Finding, Progress, Step, advance, progress, run_key};
-use shared::engine::{Links as _, ManyLinks as _, PutLink, Revision, StoreError, Work};
+use shared::engine::{Links as _, ManyLinks as _, PutLink, Revision, StoreError, Work, facts_of, read_facts};
 use shared::nylas::mailboxes::{Grant, all_grants};
 use shared::reconcile::{FannedOut, SIDE_BY_SIDE, part_of};
 use shared::telemetry::Metrics;
@@ -56,10 +56,7 @@ struct Run {
     /// How many accounts cannot be reached until their users sign in again.
     #[serde(default)]
     expired: usize,
-    /// True once a newer run has taken over.
-    #[serde(default)]
-    superseded: bool,
-    /// Which.
+    /// The newer run that has taken over, if one has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newer: Option<String>,
     /// True once it has been reported.
@@ -69,7 +66,7 @@ struct Run {
 
 impl Run {
     fn has_ended(&self) -> bool {
-        self.began_at > 0 && (self.superseded || self.open.is_empty())
+        self.began_at > 0 && (self.newer.is_some() || self.open.is_empty())
     }
 }
 
@@ -224,7 +221,6 @@ impl<P: Ports> ContactSync<'_, P> {
         let record = self
             .change(&record_key(run), |standing: Run| Run {
                 began_at: if standing.began_at == 0 { began_at } else { standing.began_at },
-                superseded: true,
                 newer: Some(newer.to_owned()),
                 ..standing
             })
@@ -273,8 +269,7 @@ impl<P: Ports> ContactSync<'_, P> {
         for some in grants.chunks(NOTES_AT_A_TIME) {
             let keys: Vec<LinkKey> = some.iter().map(|grant| run_key(FUNCTION, &part_of(run, Some(grant)))).collect();
             for share in self.ports.links.get_many(&keys).await? {
-                let progress: Option<Progress> =
-                    share.and_then(|share| serde_json::from_value(share.link.facts.into()).ok());
+                let progress: Option<Progress> = share.and_then(|share| read_facts(share.link).ok());
                 let progress = progress.unwrap_or_default();
                 with_problem += usize::from(progress.problem.is_some() || !progress.ended);
                 for (name, count) in progress.counts {
@@ -314,16 +309,12 @@ impl<P: Ports> ContactSync<'_, P> {
 
     async fn read<T: Default + DeserializeOwned>(&self, key: &LinkKey) -> Result<(T, Option<Revision>), StoreError> {
         let Some(standing) = self.ports.links.get(key).await? else { return Ok((T::default(), None)) };
-        let read = serde_json::from_value(standing.link.facts.into())
-            .map_err(|error| StoreError(format!("the link {} cannot be read: {error}", key.as_str())))?;
-        Ok((read, Some(standing.revision)))
+        Ok((read_facts(standing.link)?, Some(standing.revision)))
     }
 
     /// Writes a record over a revision. False if somebody else was faster.
     async fn put<T: Serialize>(&self, key: &LinkKey, record: &T, over: Option<Revision>) -> Result<bool, StoreError> {
-        let Ok(Value::Object(facts)) = serde_json::to_value(record) else {
-            return Err(StoreError(format!("the link {} cannot be written", key.as_str())));
-        };
+        let facts = facts_of(key, record)?;
         let link = Link { key: key.clone(), state: LinkState::Note, version: Version::default(), content: None, facts };
         Ok(self.ports.links.put(&link, over, self.ports.clock.now()).await? != PutLink::Raced)
     }

@@ -33,7 +33,7 @@ pub use ports::{
     About, Bodies, BodyError, Claim, ClaimRequest, Committed, DeadLetter, Decisions, Documents, Ending, FailedTry,
     Lease, LeaseKey, Leases, Links, ManyLinks, NeverLogged, OwnMessage, PutDocument, PutLink, Queue, ReadDecisions,
     RemoveTimers, Revision, SendToQueue, SetTimers, StoreError, StoredDocument, StoredLink, Timer, Waiting,
-    WaitingPlace, sortable,
+    WaitingPlace, facts_of, read_facts, sortable,
 };
 pub use run::{Engine, Input, Processor, Work};
 

@@ -3,6 +3,8 @@
 //! Each port is as narrow as the permissions of a function's role.
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::future::Future;
 use std::sync::Arc;
@@ -344,6 +346,26 @@ pub struct StoredLink {
     pub link: Link,
     /// Which write this is.
     pub revision: Revision,
+}
+
+/// What a link holds in its facts.
+///
+/// # Errors
+/// If it is of another form.
+pub fn read_facts<T: DeserializeOwned>(link: Link) -> Result<T, StoreError> {
+    serde_json::from_value(link.facts.into())
+        .map_err(|error| StoreError(format!("the link {} cannot be read: {error}", link.key.as_str())))
+}
+
+/// A record as the facts of the link with this key.
+///
+/// # Errors
+/// If it is no JSON object.
+pub fn facts_of(key: &LinkKey, record: &impl Serialize) -> Result<Map<String, Value>, StoreError> {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(facts)) => Ok(facts),
+        _ => Err(StoreError(format!("the link {} cannot be written", key.as_str()))),
+    }
 }
 
 /// The answer to a write of a link.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::{Links, PutLink, StoreError};
+use super::{Links, PutLink, StoreError, facts_of, read_facts};
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
 
 /// How far a run has come.
@@ -80,13 +80,7 @@ pub fn run_key(function: &str, run: &str) -> LinkKey {
 /// # Errors
 /// If the table does not answer.
 pub async fn progress(links: &impl Links, key: &LinkKey) -> Result<Option<Progress>, StoreError> {
-    let Some(standing) = links.get(key).await? else { return Ok(None) };
-    read(key, standing.link).map(Some)
-}
-
-fn read(key: &LinkKey, link: Link) -> Result<Progress, StoreError> {
-    serde_json::from_value(link.facts.into())
-        .map_err(|error| StoreError(format!("the link {} cannot be read: {error}", key.as_str())))
+    links.get(key).await?.map(|standing| read_facts(standing.link)).transpose()
 }
 
 /// Adds what a job came to, once however often it is done.
@@ -102,7 +96,7 @@ pub async fn advance(
     loop {
         let standing = links.get(key).await?;
         let revision = standing.as_ref().map(|standing| standing.revision);
-        let mut progress = standing.map_or_else(|| Ok(Progress::default()), |standing| read(key, standing.link))?;
+        let mut progress = standing.map_or_else(|| Ok(Progress::default()), |standing| read_facts(standing.link))?;
         if progress.steps > step.number {
             return Ok(progress);
         }
@@ -116,9 +110,7 @@ pub async fn advance(
         for (name, count) in step.counts {
             *progress.counts.entry((*name).to_owned()).or_default() += count;
         }
-        let Ok(Value::Object(facts)) = serde_json::to_value(&progress) else {
-            return Err(StoreError(format!("the link {} cannot be written", key.as_str())));
-        };
+        let facts = facts_of(key, &progress)?;
         let link = Link { key: key.clone(), state: LinkState::Note, version: Version::default(), content: None, facts };
         if let PutLink::Stored(_) = links.put(&link, revision, now).await? {
             return Ok(progress);
