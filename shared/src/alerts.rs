@@ -19,6 +19,7 @@ const FAILURE_CLASSES: FailureClasses = FailureClasses {
     rate_limited: "alert.rate_limited",
     unavailable: "alert.unavailable",
     unauthorized: "alert.unauthorized",
+    not_set_up: "alert.not_set_up",
     unreadable: "alert.unreadable",
     rejected: "alert.rejected",
 };

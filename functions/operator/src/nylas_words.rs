@@ -18,12 +18,15 @@ pub fn sentence(error: &NylasError, grant: &GrantId) -> String {
         }
         NylasError::Call(
             CallError::BreakerOpen { .. }
+            | CallError::AskedToWait { .. }
             | CallError::OutOfTime { .. }
             | CallError::RateLimited { .. }
             | CallError::Unavailable { .. }
             | CallError::Unreadable { .. },
         ) => format!("{error}; ask again in a few minutes"),
-        NylasError::Call(CallError::Unauthorized { .. })
+        NylasError::Call(
+            CallError::Unauthorized { .. } | CallError::NotAllowed { .. } | CallError::NotSetUp { .. },
+        )
         | NylasError::GrantExpired(_)
         | NylasError::ScopeMissing(_) => error.to_string(),
     }
@@ -109,7 +112,7 @@ mod tests {
         }
         let unauthorized = CallError::Unauthorized { api: API, status: 401, parameter: "NylasApiKey" };
         let open = CallError::BreakerOpen { api: API, retry_after: Duration::from_secs(30) };
-        let limited = CallError::RateLimited { api: API, status: 429, retry_after: None };
+        let limited = CallError::RateLimited { api: API, status: 429, retry_after: None, allowance: None };
         for error in [unauthorized, open, limited, CallError::OutOfTime { api: API }] {
             assert!(!may_be_done(&error.clone().into()), "{error}");
         }

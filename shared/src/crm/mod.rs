@@ -8,6 +8,7 @@ mod lookup;
 pub mod matching;
 pub mod meeting;
 pub mod notes;
+pub mod prose;
 pub mod rest;
 
 pub use lookup::BatchLookup;
@@ -30,6 +31,7 @@ pub const FAILURE_CLASSES: FailureClasses = FailureClasses {
     rate_limited: "crm.rate_limited",
     unavailable: "crm.unavailable",
     unauthorized: "crm.unauthorized",
+    not_set_up: "crm.not_set_up",
     unreadable: "crm.unreadable",
     rejected: "crm.rejected",
 };

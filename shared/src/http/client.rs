@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::breaker::Breaker;
+use super::dialect::{Dialect, Judgement};
+use super::mint::Mint;
 use crate::aws::secrets::Secrets;
 use crate::domain::failure::Failure;
 use crate::engine::Deadline;
@@ -30,6 +32,12 @@ const MAX_ERROR_TEXT: usize = 1000;
 /// How often a credential is re-read at most after it was refused.
 const REREAD_CREDENTIAL_AFTER: Duration = Duration::from_secs(30);
 
+/// How old a token must be to be renewed because it was refused.
+const RENEW_TOKEN_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest that an API is left alone because its allowance is used up, before one call shows whether it still is.
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
+
 /// A call did not bring what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -41,6 +49,16 @@ pub enum CallError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// It was not made: the API has asked to be left alone for a while.
+    #[error("{api} has asked for no more calls for {}s: {allowance}", .retry_after.as_secs())]
+    AskedToWait {
+        /// Which API.
+        api: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+        /// Which allowance is used up.
+        allowance: String,
+    },
     /// It was not made: the invocation ends too soon, or the rate cap lets no call through before it does.
     #[error("{api} was not called: the time of this invocation is up")]
     OutOfTime {
@@ -48,7 +66,7 @@ pub enum CallError {
         api: &'static str,
     },
     /// Too many calls.
-    #[error("{api} answered {status}: too many calls")]
+    #[error("{api} answered {status}: too many calls{}", .allowance.as_ref().map(|used| format!(" ({used})")).unwrap_or_default())]
     RateLimited {
         /// Which API.
         api: &'static str,
@@ -56,6 +74,8 @@ pub enum CallError {
         status: u16,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
+        /// Which allowance is used up, where it says so.
+        allowance: Option<String>,
     },
     /// The other side is down or slow.
     #[error("{api} is unavailable: {problem}")]
@@ -78,6 +98,30 @@ pub enum CallError {
         status: u16,
         /// The parameter that holds it.
         parameter: &'static str,
+    },
+    /// The credential is good, and may not do this.
+    #[error(
+        "{api} does not allow the {what} with {status}: {text}; give the credential of {parameter} the right to it"
+    )]
+    NotAllowed {
+        /// Which API.
+        api: &'static str,
+        /// What was sent or asked for.
+        what: &'static str,
+        /// The status it answered.
+        status: u16,
+        /// The beginning of its own words.
+        text: String,
+        /// The parameter that holds the credential.
+        parameter: &'static str,
+    },
+    /// Something that it needs once is not there yet.
+    #[error("{api} is not set up: {problem}")]
+    NotSetUp {
+        /// Which API.
+        api: &'static str,
+        /// What is missing, and what to do.
+        problem: String,
     },
     /// There is no such thing: often an answer, not an error.
     #[error("{api} knows no {what}")]
@@ -122,6 +166,9 @@ impl CallError {
             Self::BreakerOpen { retry_after, .. } => {
                 Failure::Untried { class: classes.breaker_open, what, retry_after }
             }
+            Self::AskedToWait { retry_after, .. } => {
+                Failure::Untried { class: classes.rate_limited, what, retry_after }
+            }
             Self::OutOfTime { .. } => {
                 Failure::Untried { class: classes.out_of_time, what, retry_after: Duration::from_secs(1) }
             }
@@ -132,7 +179,8 @@ impl CallError {
                 Failure::Transient { class: classes.unavailable, what, retry_after }
             }
             // Right again as soon as the credential is: nothing is wrong with the message.
-            Self::Unauthorized { .. } => Failure::transient(classes.unauthorized, what),
+            Self::Unauthorized { .. } | Self::NotAllowed { .. } => Failure::transient(classes.unauthorized, what),
+            Self::NotSetUp { .. } => Failure::transient(classes.not_set_up, what),
             // An answer that cannot be read may come from a proxy in front of the API; another try costs little.
             Self::Unreadable { .. } => Failure::transient(classes.unreadable, what),
             Self::NotFound { .. } | Self::Rejected { .. } => Failure::permanent(classes.rejected, what),
@@ -153,6 +201,8 @@ pub struct FailureClasses {
     pub unavailable: &'static str,
     /// The credential was refused.
     pub unauthorized: &'static str,
+    /// Something that it needs once is not there yet.
+    pub not_set_up: &'static str,
     /// The answer cannot be read.
     pub unreadable: &'static str,
     /// The request will never be accepted.
@@ -172,6 +222,27 @@ pub enum Credential {
         /// Which secret.
         arn: String,
     },
+    /// An access token that is got for other credentials, kept until it ends or is refused.
+    Minted(Mint),
+}
+
+impl Credential {
+    /// What is kept, which the API itself is not asked for.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is empty.
+    pub(super) async fn kept(&self, api: &'static str, parameter: &str) -> Result<SecretString, CallError> {
+        let unavailable = |problem: String| CallError::Unavailable { api, problem, retry_after: None, answered: false };
+        match self {
+            Self::None | Self::Minted(_) => Ok(SecretString::default()),
+            Self::Fixed(token) => Ok(token.clone()),
+            Self::Stored { secrets, arn } => {
+                let text = secrets.read(arn).await.map_err(|error| unavailable(error.to_string()))?;
+                let text = text.ok_or_else(|| unavailable(format!("the secret behind {parameter} is empty")))?;
+                Ok(SecretString::from(text.expose_secret().trim().to_owned()))
+            }
+        }
+    }
 }
 
 /// What distinguishes one API from another.
@@ -180,7 +251,7 @@ pub struct ApiSettings {
     pub name: &'static str,
     /// Its base URL; the path ends in a slash.
     pub base_url: Url,
-    /// Its credential, sent as a bearer token.
+    /// Its credential.
     pub credential: Credential,
     /// The parameter that holds the credential, for people who must mend it.
     pub credential_parameter: &'static str,
@@ -222,8 +293,19 @@ pub struct ApiClient {
     breaker: Breaker,
     limiter: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock>>,
     line: tokio::sync::Mutex<()>,
-    token: Mutex<Option<(SecretString, Instant)>>,
+    token: Mutex<Option<Token>>,
+    minting: tokio::sync::Mutex<()>,
+    dialect: Dialect,
+    asked_to_wait: Mutex<Option<(Instant, String)>>,
     made: AtomicU64,
+}
+
+/// A credential at hand.
+#[derive(Debug, Clone)]
+struct Token {
+    text: SecretString,
+    read_at: Instant,
+    ends_at: Option<Instant>,
 }
 
 impl ApiClient {
@@ -243,8 +325,24 @@ impl ApiClient {
             limiter,
             line: tokio::sync::Mutex::default(),
             token: Mutex::default(),
+            minting: tokio::sync::Mutex::default(),
+            dialect: Dialect::default(),
+            asked_to_wait: Mutex::default(),
             made: AtomicU64::new(0),
         }
+    }
+
+    /// The same client for an API that speaks in a way of its own.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The API's name in errors.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.settings.name
     }
 
     /// A request to a path below the base URL; each segment is percent-encoded, because outside ids may hold
@@ -274,15 +372,19 @@ impl ApiClient {
         if matches!(self.settings.credential, Credential::None) {
             return self.send_once(request, deadline).await;
         }
-        let (token, read_at) = self.token(None).await?;
+        let token = self.token(None, deadline).await?;
         let second = request.try_clone();
-        let reply = self.send_once(request.bearer_auth(token.expose_secret()), deadline).await?;
-        let refused = matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        // The secret may have been changed since this instance read it.
-        match second.filter(|_| refused && read_at.elapsed() >= REREAD_CREDENTIAL_AFTER) {
+        let reply = self.send_once(self.dialect.authorization.put_on(request, &token.text), deadline).await?;
+        let (refusals, patience): (&[StatusCode], _) = match self.settings.credential {
+            Credential::Minted(_) => (&[StatusCode::UNAUTHORIZED], RENEW_TOKEN_AFTER),
+            _ => (&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN], REREAD_CREDENTIAL_AFTER),
+        };
+        let refused = refusals.contains(&reply.status);
+        // The secret may have been changed since this instance read it, and a token may have ended.
+        match second.filter(|_| refused && token.read_at.elapsed() >= patience) {
             Some(second) => {
-                let (fresh, _) = self.token(Some(read_at)).await?;
-                self.send_once(second.bearer_auth(fresh.expose_secret()), deadline).await
+                let fresh = self.token(Some(token.read_at), deadline).await?;
+                self.send_once(self.dialect.authorization.put_on(second, &fresh.text), deadline).await
             }
             None => Ok(reply),
         }
@@ -295,6 +397,7 @@ impl ApiClient {
         if let Some(retry_after) = self.breaker.refuses_for() {
             return Err(CallError::BreakerOpen { api, retry_after });
         }
+        self.keep_waiting()?;
         if let Some(limiter) = &self.limiter {
             // In the order of asking, so that mails begun first end first instead of all running out of time together.
             let turn = async {
@@ -317,7 +420,7 @@ impl ApiClient {
         };
         let result = exchange.await;
         self.breaker.record(match &result {
-            Ok(reply) => is_transient(reply.status),
+            Ok(reply) => self.is_at_fault(reply),
             Err(_) => true,
         });
         result.map_err(|error| CallError::Unavailable {
@@ -328,17 +431,72 @@ impl ApiClient {
         })
     }
 
+    /// True if the answer says that the API is in trouble, and nothing of the request.
+    fn is_at_fault(&self, reply: &Reply) -> bool {
+        match self.own_words(reply) {
+            Some(judgement) => matches!(judgement, Judgement::TooManyCalls { .. } | Judgement::Unavailable { .. }),
+            None => is_transient(reply.status),
+        }
+    }
+
+    fn own_words(&self, reply: &Reply) -> Option<Judgement> {
+        if reply.status.is_success() { None } else { (self.dialect.judge)(reply) }
+    }
+
+    /// An error while the API is to be left alone.
+    fn keep_waiting(&self) -> Result<(), CallError> {
+        let asked = self.asked_to_wait.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*asked {
+            Some((until, allowance)) if *until > Instant::now() => Err(CallError::AskedToWait {
+                api: self.settings.name,
+                retry_after: *until - Instant::now(),
+                allowance: allowance.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&self, wait: Duration, allowance: &str) {
+        // Not for good: whoever raises an allowance should not have to wait for its day to end.
+        let until = Instant::now() + wait.min(LONGEST_WAIT);
+        *self.asked_to_wait.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, allowance.to_owned()));
+    }
+
     fn judge(&self, reply: Reply, what: &'static str) -> Result<Reply, CallError> {
         let api = self.settings.name;
         let status = reply.status;
+        let parameter = self.settings.credential_parameter;
         if status.is_success() {
+            if let Some((wait, allowance)) = (self.dialect.allowance)(&reply.headers) {
+                self.wait(wait, allowance);
+            }
             return Ok(reply);
+        }
+        if let Some(judgement) = self.own_words(&reply) {
+            let status = status.as_u16();
+            return Err(match judgement {
+                Judgement::TooManyCalls { wait, allowance } => {
+                    self.wait(wait, &allowance);
+                    CallError::RateLimited { api, status, retry_after: Some(wait), allowance: Some(allowance) }
+                }
+                Judgement::Unavailable { problem, wait } => {
+                    CallError::Unavailable { api, problem, retry_after: wait, answered: true }
+                }
+                Judgement::Refused { words } => CallError::Rejected { api, what, status, text: beginning(&words) },
+                Judgement::NotAllowed { words } => {
+                    CallError::NotAllowed { api, what, status, text: beginning(&words), parameter }
+                }
+                Judgement::CredentialRefused => CallError::Unauthorized { api, status, parameter },
+                Judgement::NotFound => CallError::NotFound { api, what, gone: false },
+            });
         }
         let retry_after = retry_after(&reply.headers);
         Err(match status {
-            StatusCode::TOO_MANY_REQUESTS => CallError::RateLimited { api, status: status.as_u16(), retry_after },
+            StatusCode::TOO_MANY_REQUESTS => {
+                CallError::RateLimited { api, status: status.as_u16(), retry_after, allowance: None }
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                CallError::Unauthorized { api, status: status.as_u16(), parameter: self.settings.credential_parameter }
+                CallError::Unauthorized { api, status: status.as_u16(), parameter }
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 CallError::NotFound { api, what, gone: status == StatusCode::GONE }
@@ -357,32 +515,48 @@ impl ApiClient {
                 api,
                 what,
                 status: status.as_u16(),
-                text: String::from_utf8_lossy(&reply.body).chars().take(MAX_ERROR_TEXT).collect(),
+                text: beginning(&String::from_utf8_lossy(&reply.body)),
             },
         })
     }
 
-    /// The bearer token; read again if the one read at `stale` was refused.
-    async fn token(&self, stale: Option<Instant>) -> Result<(SecretString, Instant), CallError> {
-        let (secrets, arn) = match &self.settings.credential {
-            Credential::None => return Ok((SecretString::default(), Instant::now())),
-            Credential::Fixed(token) => return Ok((token.clone(), Instant::now())),
-            Credential::Stored { secrets, arn } => (secrets, arn),
+    /// The credential; read again, or renewed, if the one read at `stale` was refused.
+    async fn token(&self, stale: Option<Instant>, deadline: Deadline) -> Result<Token, CallError> {
+        let is_good = |token: &Token| {
+            stale != Some(token.read_at) && token.ends_at.is_none_or(|ends_at| Instant::now() < ends_at)
         };
-        let known = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((token, read_at)) = known.filter(|(_, read_at)| stale != Some(*read_at)) {
-            return Ok((token, read_at));
+        if let Some(token) = self.token_at_hand().filter(is_good) {
+            return Ok(token);
         }
-        let api = self.settings.name;
-        let unavailable = |problem: String| CallError::Unavailable { api, problem, retry_after: None, answered: false };
-        let token =
-            secrets.read(arn).await.map_err(|error| unavailable(error.to_string()))?.ok_or_else(|| {
-                unavailable(format!("the secret behind {} is empty", self.settings.credential_parameter))
-            })?;
-        let fresh = (SecretString::from(token.expose_secret().trim().to_owned()), Instant::now());
+        // One asks for all: the others find what it got.
+        let _alone = self.minting.lock().await;
+        if let Some(token) = self.token_at_hand().filter(is_good) {
+            return Ok(token);
+        }
+        let (api, parameter) = (self.settings.name, self.settings.credential_parameter);
+        let fresh = match &self.settings.credential {
+            Credential::Minted(mint) => {
+                let minted = mint.mint(&self.http, api, parameter, deadline).await?;
+                let read_at = Instant::now();
+                Token { text: minted.token, read_at, ends_at: minted.lives_for.map(|lives_for| read_at + lives_for) }
+            }
+            credential => {
+                let text = credential.kept(api, parameter).await?;
+                Token { text, read_at: Instant::now(), ends_at: None }
+            }
+        };
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
         Ok(fresh)
     }
+
+    fn token_at_hand(&self) -> Option<Token> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The beginning of an API's own words.
+fn beginning(words: &str) -> String {
+    words.chars().take(MAX_ERROR_TEXT).collect()
 }
 
 /// A request under construction.
@@ -404,6 +578,13 @@ impl ApiRequest<'_> {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.request = self.request.header(name, value);
+        self
+    }
+
+    /// Sets the body to text of a kind of its own.
+    #[must_use]
+    pub fn body(mut self, content_type: &'static str, body: String) -> Self {
+        self.request = self.request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
         self
     }
 
@@ -482,7 +663,7 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// `Retry-After` in seconds or as an HTTP date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
@@ -564,6 +745,7 @@ mod tests {
                 rate_limited: "limited",
                 unavailable: "down",
                 unauthorized: "key",
+                not_set_up: "bare",
                 unreadable: "odd",
                 rejected: "never",
             });
@@ -578,7 +760,12 @@ mod tests {
         let error = client(&server).request(Method::GET, &["x"], "x").send(soon()).await.expect_err("an error");
         assert_eq!(
             error,
-            CallError::RateLimited { api: "the CRM", status: 429, retry_after: Some(Duration::from_secs(17)) }
+            CallError::RateLimited {
+                api: "the CRM",
+                status: 429,
+                retry_after: Some(Duration::from_secs(17)),
+                allowance: None
+            }
         );
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "Fri, 31 Dec 2100 23:59:59 GMT".parse().expect("a value"));

@@ -3,6 +3,10 @@
 
 mod breaker;
 mod client;
+pub mod dialect;
+mod mint;
 
 pub use breaker::{Breaker, BreakerState};
 pub use client::{ApiClient, ApiRequest, ApiSettings, CallError, Credential, FailureClasses, Reply, http_client};
+pub use dialect::{Authorization, Dialect, Judgement};
+pub use mint::{Ask, Mint, TokenRequest};

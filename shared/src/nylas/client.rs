@@ -24,6 +24,7 @@ pub const FAILURE_CLASSES: FailureClasses = FailureClasses {
     rate_limited: "nylas.rate_limited",
     unavailable: "nylas.unavailable",
     unauthorized: "nylas.unauthorized",
+    not_set_up: "nylas.not_set_up",
     unreadable: "nylas.unreadable",
     rejected: "nylas.rejected",
 };

@@ -230,7 +230,12 @@ mod tests {
         };
         assert!(matches!(outcome_of(Err(unavailable.clone().into()), false), Err(SendError::Unknown(_))));
         assert!(matches!(outcome_of(Err(unavailable.into()), true), Err(SendError::Remembered(_))));
-        let throttled = CallError::RateLimited { api: "Nylas", status: 429, retry_after: Some(Duration::from_secs(7)) };
+        let throttled = CallError::RateLimited {
+            api: "Nylas",
+            status: 429,
+            retry_after: Some(Duration::from_secs(7)),
+            allowance: None,
+        };
         let expected = SendError::Throttled { retry_after: Some(Duration::from_secs(7)) };
         assert_eq!(outcome_of(Err(throttled.clone().into()), false), Err(expected));
         let remembered = outcome_of(Err(throttled.into()), true);

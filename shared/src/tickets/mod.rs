@@ -19,6 +19,7 @@ pub const FAILURE_CLASSES: FailureClasses = FailureClasses {
     rate_limited: "ticket.rate_limited",
     unavailable: "ticket.unavailable",
     unauthorized: "ticket.unauthorized",
+    not_set_up: "ticket.not_set_up",
     unreadable: "ticket.unreadable",
     rejected: "ticket.rejected",
 };

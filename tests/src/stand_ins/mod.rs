@@ -5,6 +5,7 @@
 //! A stand-in runs on a thread of its own, needs no runtime of the caller's, and stops when it is dropped.
 
 pub mod alert_webhook;
+pub mod crm;
 pub mod faults;
 pub mod nylas;
 pub mod nylas_webhook;
@@ -12,6 +13,7 @@ pub mod openapi;
 pub mod rest_crm;
 pub mod rest_tickets;
 mod server;
+pub mod ticket_system;
 
 use std::path::PathBuf;
 

@@ -32,7 +32,8 @@ impl OpenApiDocument {
         Self::parse(REST_TICKETS_DOCUMENT)
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// Parses a document and compiles its schemas.
+    pub fn parse(text: &str) -> Result<Self> {
         let document: Value =
             serde_norway::from_str(text).map_err(|error| StandInError::Document(error.to_string()))?;
         let names = document["components"]["schemas"]
@@ -74,6 +75,78 @@ impl OpenApiDocument {
             })
             .collect();
         if departures.is_empty() { Ok(()) } else { Err(departures.join("; ")) }
+    }
+
+    /// Holds a whole request against the operation that its path and method name: path, query, headers and JSON body.
+    /// The error says which operation, and where the request departs from it.
+    pub fn check_request(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(String, String)],
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> std::result::Result<(), String> {
+        let Some(template) = self.template_of(method, path) else {
+            return Err(format!("{method} {path}: the description has no such operation"));
+        };
+        let departs = |problem: String| format!("{method} {template}: {problem}");
+        self.check_parameters(method, template, query, headers).map_err(departs)?;
+        let operation = &self.document["paths"][template][method.to_ascii_lowercase()];
+        let described = self.resolve(&operation["requestBody"]);
+        let kinds = described["content"].as_object();
+        if body.is_empty() {
+            return if described["required"] == true { Err(departs("the body is missing".to_owned())) } else { Ok(()) };
+        }
+        let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let Some(content) = kinds.and_then(|kinds| kinds.get(kind)) else {
+            return Err(departs(format!("it takes no body of the type {kind:?}")));
+        };
+        let body = match kind {
+            "application/json" => {
+                serde_json::from_slice(body).map_err(|error| departs(format!("the body is not JSON: {error}")))?
+            }
+            "application/x-www-form-urlencoded" => {
+                url::form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value)).collect()
+            }
+            _ => Value::from(String::from_utf8_lossy(body)),
+        };
+        let schema = &content["schema"];
+        let checked = match schema["$ref"].as_str().and_then(|target| target.strip_prefix("#/components/schemas/")) {
+            Some(name) => self.check_body(name, &body),
+            None => self.check_inline(schema, &body),
+        };
+        checked.map_err(|problem| departs(format!("the body departs: {problem}")))
+    }
+
+    /// The template of the path, for example `/contacts/{id}`: of several that fit, one without parameters comes first.
+    #[must_use]
+    pub fn template_of(&self, method: &str, path: &str) -> Option<&str> {
+        let method = method.to_ascii_lowercase();
+        let fits = |template: &str| {
+            let (wanted, given) = (template.split('/'), path.split('/'));
+            wanted.clone().count() == given.clone().count()
+                && wanted.zip(given).all(|(wanted, given)| match wanted.find('{') {
+                    // A segment may be a parameter in part: `v{version}`.
+                    Some(begin) => given.starts_with(&wanted[..begin]) && given.len() > begin,
+                    None => wanted == given,
+                })
+        };
+        let paths = self.document["paths"].as_object()?;
+        let fitting = paths.iter().filter(|(template, item)| item.get(&method).is_some() && fits(template));
+        fitting.map(|(template, _)| template.as_str()).min_by_key(|template| template.matches('{').count())
+    }
+
+    fn check_inline(&self, schema: &Value, body: &Value) -> std::result::Result<(), String> {
+        let mut root = schema.clone();
+        root["components"] = json!({ "schemas": self.document["components"]["schemas"] });
+        jsonschema::draft202012::options()
+            .should_validate_formats(true)
+            .build(&root)
+            .map_err(|error| format!("the document's schema cannot be used: {error}"))?
+            .validate(body)
+            .map_err(|error| format!("{}: {error}", error.instance_path()))
     }
 
     /// Holds the query and the headers of a request against what the document says of the operation:

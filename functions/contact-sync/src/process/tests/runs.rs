@@ -25,7 +25,7 @@ fn several(grants: usize, contacts: usize) -> Night {
 
 fn throttled(retry_after: Option<u64>) -> NylasError {
     let retry_after = retry_after.map(Duration::from_secs);
-    CallError::RateLimited { api: "Nylas", status: 429, retry_after }.into()
+    CallError::RateLimited { api: "Nylas", status: 429, retry_after, allowance: None }.into()
 }
 
 #[tokio::test(start_paused = true)]
