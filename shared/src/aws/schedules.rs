@@ -40,12 +40,13 @@ impl Schedules {
         config: &aws_config::SdkConfig,
         environment: &Environment,
     ) -> Result<Self, ConfigurationError> {
+        let dead_letter_queue_arn = environment.required("SCHEDULER_DEAD_LETTER_QUEUE_ARN")?;
         Ok(Self {
             client: Client::new(config),
             group: environment.required("SCHEDULE_GROUP")?,
-            queue_arn: environment.required("QUEUE_ARN")?,
+            queue_arn: arn_beside(&dead_letter_queue_arn, &environment.required("QUEUE_URL")?),
             role_arn: environment.required("SCHEDULER_ROLE_ARN")?,
-            dead_letter_queue_arn: environment.required("SCHEDULER_DEAD_LETTER_QUEUE_ARN")?,
+            dead_letter_queue_arn,
         })
     }
 
@@ -86,6 +87,15 @@ impl SetTimers for Schedules {
     }
 }
 
+/// The ARN of a queue by its URL and the ARN of another one of the stack, so that it takes no room in the environment. An
+/// ARN ends in the queue's name, and so does a URL (Amazon SQS developer guide, "Queue and message identifiers"); what
+/// stands before it, the region and the account, is the same for both.
+fn arn_beside(other_arn: &str, queue_url: &str) -> String {
+    let name = queue_url.rsplit('/').next().unwrap_or_default();
+    let place = other_arn.rsplit_once(':').map_or(other_arn, |(place, _)| place);
+    format!("{place}:{name}")
+}
+
 /// The expression of a time. EventBridge Scheduler knows whole seconds; no timer goes off before it is due.
 fn expression(at: Timestamp) -> String {
     let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
@@ -109,6 +119,18 @@ impl RemoveTimers for Schedules {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queue_of_a_stack_has_the_arn_of_its_neighbour_with_its_own_name() {
+        let neighbour = "arn:aws-us-gov:sqs:us-gov-west-1:123456789012:stack-SchedulerDeadLetterQueue-1A2B3C";
+        for url in [
+            "https://sqs.us-gov-west-1.amazonaws.com/123456789012/stack-TicketTriage.fifo",
+            "http://127.0.0.1:4566/123456789012/stack-TicketTriage.fifo",
+        ] {
+            let arn = "arn:aws-us-gov:sqs:us-gov-west-1:123456789012:stack-TicketTriage.fifo";
+            assert_eq!(arn_beside(neighbour, url), arn, "{url}");
+        }
+    }
 
     #[test]
     fn timer_goes_off_at_the_first_whole_second_that_is_not_before_it_is_due() {
