@@ -1,4 +1,5 @@
-//! What every queue worker is built on: the engine over its own queue, links, Nylas, the CRM. Built once a process.
+//! What every queue worker is built on: the engine over its own queue, links, Nylas, the CRM. Built once a process. The
+//! systems at the other end can be had without the rest.
 
 use crate::alerts::AlertWebhook;
 use crate::aws::SdkConfig;
@@ -24,6 +25,9 @@ const LONGEST_AWS_CALL: Duration = Duration::from_secs(2);
 /// The CRM that a stack is configured for. Further systems become further variants of it.
 pub type Crm = RestCrm;
 
+/// The ticket system that a stack is configured for.
+pub type Tickets = RestTickets;
+
 /// The clients and settings that every queue worker has.
 pub struct Worker {
     /// The engine over the function's own queue.
@@ -42,6 +46,12 @@ pub struct Worker {
     pub loop_id: LoopId,
     /// The SDK configuration, for clients that only one function needs.
     pub sdk: SdkConfig,
+    systems: Systems,
+}
+
+/// Nylas, the CRM and the ticket system, as the environment names them, and what their clients are built of.
+pub struct Systems {
+    sdk: SdkConfig,
     http: reqwest::Client,
     secrets: Secrets,
 }
@@ -57,29 +67,99 @@ pub enum StartError {
     Http(#[from] reqwest::Error),
 }
 
+impl Systems {
+    /// What clients are built of. No call to AWS takes longer than is said here.
+    ///
+    /// # Errors
+    /// If no HTTP client can be built.
+    pub async fn new(longest_aws_call: Duration) -> reqwest::Result<Self> {
+        let sdk = crate::aws::sdk_config(longest_aws_call).await;
+        Ok(Self { http: http_client()?, secrets: Secrets::new(&sdk), sdk })
+    }
+
+    /// The SDK configuration.
+    #[must_use]
+    pub const fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// The secrets.
+    #[must_use]
+    pub const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Nylas.
+    ///
+    /// # Errors
+    /// If the environment is wrong.
+    pub fn nylas(&self, environment: &Environment) -> Result<Nylas, ConfigurationError> {
+        Ok(Nylas::new(ApiClient::new(
+            self.http.clone(),
+            ApiSettings {
+                name: "Nylas",
+                base_url: environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?,
+                credential: self.stored(environment, "NYLAS_API_KEY_SECRET_ARN")?,
+                credential_parameter: "NylasApiKey",
+                calls_per_second: None,
+            },
+        )))
+    }
+
+    /// The CRM; none, which is said, while `CrmBaseUrl` is not set.
+    ///
+    /// # Errors
+    /// If the environment is wrong.
+    pub fn crm(&self, environment: &Environment) -> Result<Option<Crm>, ConfigurationError> {
+        let Some(base_url) = environment.base_url("CRM_BASE_URL")? else {
+            tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
+            return Ok(None);
+        };
+        must_be_rest(environment, "CRM_PROVIDER")?;
+        Ok(Some(RestCrm::new(ApiClient::new(
+            self.http.clone(),
+            ApiSettings {
+                name: "the CRM",
+                base_url,
+                credential: self.stored(environment, "CRM_API_KEY_SECRET_ARN")?,
+                credential_parameter: "CrmApiKey",
+                calls_per_second: Some(calls_per_second(environment)?),
+            },
+        ))))
+    }
+
+    /// The ticket system; none, which is said, while `TicketBaseUrl` is not set.
+    ///
+    /// # Errors
+    /// If the environment is wrong.
+    pub fn tickets(&self, environment: &Environment) -> Result<Option<Tickets>, ConfigurationError> {
+        let Some(base_url) = environment.base_url("TICKET_BASE_URL")? else {
+            tracing::warn!(parameter = "TicketBaseUrl", "opening tickets is off: the parameter is empty");
+            return Ok(None);
+        };
+        must_be_rest(environment, "TICKET_PROVIDER")?;
+        Ok(Some(RestTickets::new(ApiClient::new(
+            self.http.clone(),
+            ApiSettings {
+                name: "the ticket system",
+                base_url,
+                credential: self.stored(environment, "TICKET_API_KEY_SECRET_ARN")?,
+                credential_parameter: "TicketApiKey",
+                calls_per_second: None,
+            },
+        ))))
+    }
+
+    fn stored(&self, environment: &Environment, variable: &'static str) -> Result<Credential, ConfigurationError> {
+        Ok(Credential::Stored { secrets: self.secrets.clone(), arn: environment.required(variable)? })
+    }
+}
+
 impl Worker {
     /// Reads the environment and builds the clients. Secrets are read when they are first needed.
     pub async fn from_environment(function: &'static str, environment: &Environment) -> Result<Self, StartError> {
         let mut worker = Self::without_crm(function, environment).await?;
-        worker.crm = match environment.base_url("CRM_BASE_URL")? {
-            None => {
-                tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
-                None
-            }
-            Some(base_url) => Some(RestCrm::new(ApiClient::new(
-                worker.http.clone(),
-                ApiSettings {
-                    name: "the CRM",
-                    base_url,
-                    credential: Credential::Stored {
-                        secrets: worker.secrets.clone(),
-                        arn: environment.required("CRM_API_KEY_SECRET_ARN")?,
-                    },
-                    credential_parameter: "CrmApiKey",
-                    calls_per_second: Some(calls_per_second(environment)?),
-                },
-            ))),
-        };
+        worker.crm = worker.systems.crm(environment)?;
         Ok(worker)
     }
 
@@ -90,25 +170,11 @@ impl Worker {
             first_delay: environment.duration("RETRY_FIRST_DELAY", retry.first_delay)?,
             retry_for: environment.duration("RETRY_FOR", retry.retry_for)?,
         };
-        let sdk = crate::aws::sdk_config(LONGEST_AWS_CALL).await;
-        let http = http_client()?;
-        let secrets = Secrets::new(&sdk);
+        let systems = Systems::new(LONGEST_AWS_CALL).await?;
+        let sdk = systems.sdk().clone();
         let company_domains = environment.parsed("COMPANY_DOMAINS", CompanyDomains::default(), |list| {
             CompanyDomains::parse(list.split(',').filter(|entry| !entry.trim().is_empty()))
         })?;
-        let nylas = Nylas::new(ApiClient::new(
-            http.clone(),
-            ApiSettings {
-                name: "Nylas",
-                base_url: environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?,
-                credential: Credential::Stored {
-                    secrets: secrets.clone(),
-                    arn: environment.required("NYLAS_API_KEY_SECRET_ARN")?,
-                },
-                credential_parameter: "NylasApiKey",
-                calls_per_second: None,
-            },
-        ));
         Ok(Self {
             engine: Engine {
                 function,
@@ -125,12 +191,11 @@ impl Worker {
             links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
             never_log: NeverLogFile::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
             loop_id: LoopId::of_stack(&environment.required("STACK_ID")?),
-            nylas,
+            nylas: systems.nylas(environment)?,
             crm: None,
             company_domains,
             sdk,
-            http,
-            secrets,
+            systems,
         })
     }
 
@@ -138,30 +203,14 @@ impl Worker {
     ///
     /// # Errors
     /// If the environment is wrong.
-    pub fn tickets(&self, environment: &Environment) -> Result<Option<RestTickets>, ConfigurationError> {
-        let Some(base_url) = environment.base_url("TICKET_BASE_URL")? else {
-            tracing::warn!(parameter = "TicketBaseUrl", "opening tickets is off: the parameter is empty");
-            return Ok(None);
-        };
-        Ok(Some(RestTickets::new(ApiClient::new(
-            self.http.clone(),
-            ApiSettings {
-                name: "the ticket system",
-                base_url,
-                credential: Credential::Stored {
-                    secrets: self.secrets.clone(),
-                    arn: environment.required("TICKET_API_KEY_SECRET_ARN")?,
-                },
-                credential_parameter: "TicketApiKey",
-                calls_per_second: None,
-            },
-        ))))
+    pub fn tickets(&self, environment: &Environment) -> Result<Option<Tickets>, ConfigurationError> {
+        self.systems.tickets(environment)
     }
 
     /// The HTTP client of the process, for adapters that only one function has.
     #[must_use]
     pub fn http(&self) -> reqwest::Client {
-        self.http.clone()
+        self.systems.http.clone()
     }
 
     /// Who is told at once; none, which is said, while `AlertWebhookUrl` is not set.
@@ -171,8 +220,16 @@ impl Worker {
             tracing::warn!(parameter = "AlertWebhookUrl", "alerts are off: the parameter is empty");
             return None;
         };
-        Some(AlertWebhook::new(self.http.clone(), self.secrets.clone(), arn))
+        Some(AlertWebhook::new(self.http(), self.systems.secrets.clone(), arn))
     }
+}
+
+/// Refuses the name of a system that this release has no adapter for.
+fn must_be_rest(environment: &Environment, variable: &'static str) -> Result<(), ConfigurationError> {
+    environment.parsed(variable, (), |provider| match provider {
+        "rest" => Ok(()),
+        _ => Err("this release has no adapter for it; rest is the only one"),
+    })
 }
 
 /// This instance's share of the calls that the function may make: the event source runs at most `WORKER_CONCURRENCY`
@@ -196,6 +253,15 @@ mod tests {
         let environment = Environment::of(&[("CRM_REQUESTS_PER_SECOND", "9"), ("WORKER_CONCURRENCY", "3")]);
         assert_eq!(calls_per_second(&environment), Ok(3.0));
         assert_eq!(calls_per_second(&Environment::of(&[])), Ok(5.0));
+    }
+
+    #[test]
+    fn system_without_an_adapter_is_refused_by_name() {
+        let refused = |provider| must_be_rest(&Environment::of(&[("CRM_PROVIDER", provider)]), "CRM_PROVIDER");
+        assert_eq!(must_be_rest(&Environment::of(&[]), "CRM_PROVIDER"), Ok(()));
+        assert_eq!(refused("rest"), Ok(()));
+        let error = refused("siebel").expect_err("refused").to_string();
+        assert!(error.contains("CRM_PROVIDER") && error.contains("siebel"), "{error}");
     }
 
     #[test]

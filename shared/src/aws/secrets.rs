@@ -2,7 +2,7 @@
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::describe;
 
@@ -45,5 +45,13 @@ impl Secrets {
             }
             Err(error) => Err(failed(describe(&error))),
         }
+    }
+
+    /// The entries of a list that stands there separated by commas, because it is too long for an environment; none if
+    /// there is no value.
+    pub async fn read_list(&self, arn: &str) -> Result<Vec<String>, SecretError> {
+        let text = self.read(arn).await?.unwrap_or_default();
+        let entries = text.expose_secret().split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        Ok(entries.map(str::to_owned).collect())
     }
 }

@@ -821,6 +821,17 @@ async fn secret_is_read_by_its_arn_and_a_blank_one_is_none() {
 }
 
 #[tokio::test]
+async fn list_that_lies_in_a_secret_is_read_by_its_entries() {
+    for (value, expected) in
+        [(json!(" a , b,,c\n"), &["a", "b", "c"][..]), (json!(" , "), &[]), (json!(null), &[]), (json!("a"), &["a"])]
+    {
+        let (_, config) = replay(&json_answer(200, &json!({ "ARN": SECRET, "SecretString": value })));
+        let read = Secrets::new(&config).read_list(SECRET).await.expect("a list");
+        assert_eq!(read, expected, "{value}");
+    }
+}
+
+#[tokio::test]
 async fn secret_without_a_value_is_none_and_a_missing_secret_is_an_error_that_names_it() {
     let not_found = |message: &str| json!({ "__type": "ResourceNotFoundException", "Message": message });
     let text = "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT";

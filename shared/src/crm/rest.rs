@@ -13,6 +13,7 @@ use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindConta
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};
+use crate::set_up::{SetUp, SetUpItem};
 
 /// How many contacts are looked up or changed at a time: the contract has no call for several.
 const SIDE_BY_SIDE: usize = 20;
@@ -89,6 +90,17 @@ impl UpdateContacts for RestCrm {
 
     fn calls_made(&self) -> u64 {
         self.0.calls_made()
+    }
+}
+
+impl SetUp for RestCrm {
+    /// The contract asks for nothing to be made first. Somebody whom nobody has is looked up (`.invalid` is no one's, RFC
+    /// 2606), so that a wrong address or key shows.
+    async fn set_up(&self, deadline: Deadline) -> Result<Vec<SetUpItem>, CallError> {
+        if let Some(nobody) = EmailAddress::parse("nobody@example.invalid") {
+            self.find(&nobody, deadline).await.map_err(|CrmError(error)| error)?;
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -383,6 +395,21 @@ mod tests {
 
     fn address(text: &str) -> EmailAddress {
         EmailAddress::parse(text).expect("an address")
+    }
+
+    #[tokio::test]
+    async fn set_up_needs_nothing_and_shows_a_key_or_an_address_that_is_wrong() {
+        let server = MockServer::start().await;
+        let nobody =
+            || Mock::given(method("GET")).and(path("/contacts")).and(query_param("email", "nobody@example.invalid"));
+        nobody().respond_with(ResponseTemplate::new(401)).up_to_n_times(1).mount(&server).await;
+        let error = crm(&server).set_up(soon()).await.expect_err("refused");
+        assert!(matches!(error, CallError::Unauthorized { parameter: "CrmApiKey", .. }), "{error}");
+        nobody().respond_with(ResponseTemplate::new(200).set_body_json(json!({"contacts": []}))).mount(&server).await;
+        assert_eq!(crm(&server).set_up(soon()).await, Ok(Vec::new()));
+        let elsewhere = MockServer::start().await;
+        let error = crm(&elsewhere).set_up(soon()).await.expect_err("404");
+        assert!(error.to_string().contains("CrmBaseUrl"), "{error}");
     }
 
     #[tokio::test]

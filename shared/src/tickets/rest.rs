@@ -9,6 +9,7 @@ use url::Url;
 use super::{Commented, Correspondent, NewComment, NewTicket, OpenTickets, Opened, TicketError};
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};
+use crate::set_up::{SetUp, SetUpItem};
 
 /// The longest text of a ticket or a comment that is sent, in bytes of UTF-8, the line that tells of the cut included.
 ///
@@ -50,6 +51,13 @@ impl RestTickets {
             }
             other => other,
         }
+    }
+}
+
+impl SetUp for RestTickets {
+    /// The contract asks for nothing to be made first, and has no call that leaves nothing behind: nothing is asked.
+    async fn set_up(&self, _: Deadline) -> Result<Vec<SetUpItem>, CallError> {
+        Ok(Vec::new())
     }
 }
 
