@@ -30,6 +30,17 @@ const QUEUES: [(&str, u64); 6] = [
     ("TicketTriage", 30),
     ("ContactSync", 120),
 ];
+/// The functions that call the CRM.
+const CALLS_THE_CRM: [&str; 6] = [
+    "EmailActivityFunction",
+    "CalendarSyncFunction",
+    "NotetakerMediaFunction",
+    "TicketTriageFunction",
+    "ContactSyncFunction",
+    "OperatorFunction",
+];
+/// Those that call the ticket system.
+const CALLS_THE_TICKET_SYSTEM: [&str; 2] = ["TicketTriageFunction", "OperatorFunction"];
 /// The queues that take the jobs of schedules: from Scheduler itself, or what it could not hand over from a person.
 const QUEUES_OF_SCHEDULES: [&str; 6] =
     ["EmailActivity", "CalendarSync", "NotetakerMedia", "Onboarding", "TicketTriage", "ContactSync"];
@@ -358,7 +369,7 @@ fn ingress_may_put_messages_and_bodies_and_read_its_secrets_and_nothing_else() {
 }
 
 #[test]
-fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_invitations() {
+fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invitations_and_what_systems_were_written() {
     let template = Template::read();
     let operator = "OperatorFunction";
     assert_eq!(template.properties(operator)["Timeout"], 300);
@@ -382,15 +393,24 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
     // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
     let key = shared::engine::progress::run_key("calendar-sync", "r");
     assert!(key.as_str().starts_with("run#"));
-    for (statement, action, keys) in
-        [(read, "dynamodb:GetItem", json!(["run#*", "invite#*"])), (write, "dynamodb:PutItem", json!(["invite#*"]))]
-    {
+    for (statement, action, keys) in [
+        (read, "dynamodb:GetItem", json!(["run#*", "invite#*", "written#*"])),
+        (write, "dynamodb:PutItem", json!(["invite#*", "written#*"])),
+    ] {
         assert_eq!(statement["Action"], action);
         assert_eq!(statement["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }));
         let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
         assert_eq!(statement["Condition"], condition);
     }
     assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
+    for secret in
+        ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
+    {
+        assert!(template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    for secret in ["AlertWebhookSecret", "WebhookSecret", "EventsSecret"] {
+        assert!(!template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
     let expected = [
@@ -407,6 +427,122 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_and_i
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions, expected);
+}
+
+#[test]
+fn every_function_that_calls_the_crm_is_told_the_same_of_it_and_no_other_is_told_anything() {
+    let template = Template::read();
+    let if_given = |condition: &str, given: Value| json!({ "Fn::If": [condition, given, ""] });
+    let expected = [
+        ("CRM_PROVIDER", json!({ "Ref": "CrmProvider" })),
+        ("CRM_BASE_URL", json!({ "Ref": "CrmBaseUrl" })),
+        ("CRM_API_KEY_SECRET_ARN", if_given("HasCrmApiKey", json!({ "Fn::GetAtt": "CrmApiKeySecret.Id" }))),
+        ("CRM_CLIENT_ID", json!({ "Ref": "CrmClientId" })),
+        ("CRM_USERNAME", json!({ "Fn::If": ["HasCrmRefreshToken", "", { "Ref": "CrmUsername" }] })),
+        (
+            "CRM_REFRESH_TOKEN_SECRET_ARN",
+            if_given("HasCrmRefreshToken", json!({ "Fn::GetAtt": "CrmRefreshTokenSecret.Id" })),
+        ),
+        ("CRM_LOGIN_URL", json!({ "Ref": "CrmLoginUrl" })),
+        ("CRM_REQUESTS_PER_SECOND", json!({ "Ref": "CrmRequestsPerSecond" })),
+    ];
+    assert_eq!(environment_of_system(&template, "CRM_"), of_functions(&CALLS_THE_CRM, &expected));
+}
+
+#[test]
+fn every_function_that_calls_the_ticket_system_is_told_the_same_of_it_and_no_other_is_told_anything() {
+    let template = Template::read();
+    let key = json!({ "Fn::If": ["HasTicketApiKey", { "Fn::GetAtt": "TicketApiKeySecret.Id" }, ""] });
+    let expected = [
+        ("TICKET_PROVIDER", json!({ "Ref": "TicketProvider" })),
+        ("TICKET_BASE_URL", json!({ "Ref": "TicketBaseUrl" })),
+        ("TICKET_API_KEY_SECRET_ARN", key),
+        ("TICKET_PROJECT", json!({ "Ref": "TicketProject" })),
+    ];
+    let mut told = environment_of_system(&template, "TICKET_");
+    // Not about the system, but about a queue.
+    told.retain(|_, variables| {
+        variables.remove("TICKET_TRIAGE_QUEUE_URL");
+        !variables.is_empty()
+    });
+    assert_eq!(told, of_functions(&CALLS_THE_TICKET_SYSTEM, &expected));
+}
+
+/// What each function is told in variables whose names begin so.
+fn environment_of_system(template: &Template, beginning: &str) -> BTreeMap<String, Map<String, Value>> {
+    let told = template.functions().map(|(function, properties)| {
+        let variables = properties["Environment"]["Variables"].as_object().expect("a function has variables");
+        let about = variables.iter().filter(|(name, _)| name.starts_with(beginning));
+        (function.to_owned(), about.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
+    });
+    told.filter(|(_, variables)| !variables.is_empty()).collect()
+}
+
+fn of_functions(functions: &[&str], variables: &[(&str, Value)]) -> BTreeMap<String, Map<String, Value>> {
+    let variables: Map<_, _> = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    functions.iter().map(|function| ((*function).to_owned(), variables.clone())).collect()
+}
+
+#[test]
+fn credentials_of_a_system_are_read_by_those_that_call_it_and_by_nobody_else() {
+    let template = Template::read();
+    for (function, _) in template.functions() {
+        for (secret, callers) in [
+            ("CrmApiKeySecret", &CALLS_THE_CRM[..]),
+            ("CrmRefreshTokenSecret", &CALLS_THE_CRM[..]),
+            ("TicketApiKeySecret", &CALLS_THE_TICKET_SYSTEM[..]),
+        ] {
+            let may = template.may(function, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id"));
+            assert_eq!(may, callers.contains(&function), "{function}: {secret}");
+        }
+    }
+    let token = &template.resources()["CrmRefreshTokenSecret"];
+    assert_eq!(token["Condition"], "HasCrmRefreshToken");
+    assert_eq!(token["Properties"]["SecretString"], json!({ "Ref": "CrmRefreshToken" }));
+}
+
+#[test]
+fn function_that_calls_the_crm_reads_the_map_of_fields_is_told_if_there_is_none_and_keeps_what_it_wrote() {
+    let template = Template::read();
+    let fields = format!("/{}\"", shared::field_map::FIELDS_KEY);
+    for (function, _) in template.functions() {
+        let calls = CALLS_THE_CRM.contains(&function);
+        assert_eq!(template.may(function, "s3:GetObject", &fields), calls, "{function}");
+        if !calls {
+            continue;
+        }
+        let statements = template.statements_of(function);
+        let with = |action: &str| {
+            let mut found = statements.iter().filter(|one| one_or_more(&one["Action"]).contains(&json!(action)));
+            found.next().unwrap_or_else(|| panic!("{function} has no {action}"))
+        };
+        // Of a file that is not there S3 tells nobody who may not list the folder.
+        let prefixes = one_or_more(&with("s3:ListBucket")["Condition"]["StringLikeIfExists"]["s3:prefix"]);
+        assert!(prefixes.contains(&json!("settings/*")), "{function}: {prefixes:?}");
+        for action in ["dynamodb:GetItem", "dynamodb:PutItem"] {
+            let statement = with(action);
+            assert_eq!(statement["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }), "{function}: {action}");
+            let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+            let all = statement.get("Condition").is_none();
+            assert!(all || list(keys).contains(&json!("written#*")), "{function}: {action} {keys}");
+        }
+    }
+}
+
+#[test]
+fn list_of_support_mailboxes_lies_in_a_secret_for_the_operator_alone_and_only_where_there_is_one() {
+    let template = Template::read();
+    let list = &template.resources()["SupportGrantsSecret"];
+    assert_eq!(list["Condition"], "HasSupportGrants");
+    assert_eq!(list["Properties"]["SecretString"], json!({ "Ref": "SupportGrantIds" }));
+    for (function, properties) in template.functions() {
+        let is_operator = function == "OperatorFunction";
+        let may = template.may(function, "secretsmanager:GetSecretValue", "\"SupportGrantsSecret.Id");
+        assert_eq!(may, is_operator, "{function}");
+        let told = &properties["Environment"]["Variables"]["SUPPORT_GRANT_IDS_SECRET_ARN"];
+        let arn = json!({ "Fn::If": ["HasSupportGrants", { "Fn::GetAtt": "SupportGrantsSecret.Id" }, ""] });
+        assert_eq!(*told, if is_operator { arn } else { Value::Null }, "{function}");
+    }
 }
 
 #[test]
@@ -432,12 +568,18 @@ fn timers_are_set_in_the_stacks_own_group_by_those_who_need_them_and_only_such_a
             function == "NotetakerMediaFunction",
             "{function}"
         );
+        let variables = &properties["Environment"]["Variables"];
+        if sets.is_some() {
+            // The ARN of the function's own queue is made of these two.
+            assert!(variables["QUEUE_URL"]["Ref"].is_string(), "{function}");
+            let dead_letters = json!({ "Fn::GetAtt": "SchedulerDeadLetterQueue.Arn" });
+            assert_eq!(variables["SCHEDULER_DEAD_LETTER_QUEUE_ARN"], dead_letters, "{function}");
+        }
         let statements = template.statements_of(function);
         if let Some(pass) = statements.iter().find(|statement| statement["Action"] == "iam:PassRole") {
             let condition = json!({ "StringEquals": { "iam:PassedToService": "scheduler.amazonaws.com" } });
             assert_eq!(pass["Condition"], condition, "{function}");
-            let group = &properties["Environment"]["Variables"]["SCHEDULE_GROUP"];
-            assert_eq!(*group, json!({ "Ref": "ScheduleGroup" }), "{function}");
+            assert_eq!(variables["SCHEDULE_GROUP"], json!({ "Ref": "ScheduleGroup" }), "{function}");
         }
     }
 }
@@ -835,6 +977,10 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "CrmProvider": "rest",
         "CrmBaseUrl": "",
         "CrmApiKey": "",
+        "CrmClientId": "",
+        "CrmUsername": "",
+        "CrmRefreshToken": "",
+        "CrmLoginUrl": "",
         "CrmRequestsPerSecond": 10,
         "CompanyDomains": "",
         "CalendarScope": "prospects",
@@ -843,6 +989,7 @@ fn parameters_have_the_names_and_defaults_of_the_design() {
         "TicketProvider": "rest",
         "TicketBaseUrl": "",
         "TicketApiKey": "",
+        "TicketProject": "",
         "PriorityDomains": "",
         "AcknowledgeTickets": "off",
         "IncidentStormWindow": "5m",
@@ -892,7 +1039,7 @@ fn only_the_nylas_api_key_has_to_be_given_and_no_credential_is_shown() {
     let template = Template::read();
     for (name, parameter) in template.parameters() {
         assert_eq!(parameter.get("Default").is_none(), name == "NylasApiKey", "{name}");
-        let credential = ["Secret", "ApiKey", "WebhookUrl"].iter().any(|end| name.ends_with(end));
+        let credential = ["Secret", "ApiKey", "Token", "WebhookUrl"].iter().any(|end| name.ends_with(end));
         assert_eq!(parameter["NoEcho"] == true, credential, "{name}");
     }
 }
@@ -906,7 +1053,7 @@ fn no_credential_stands_in_the_environment_of_a_function() {
         .filter(|(_, parameter)| parameter["NoEcho"] == true)
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(credentials.len(), 6);
+    assert_eq!(credentials.len(), 7);
     for (function, properties) in template.functions() {
         let variables = properties["Environment"]["Variables"].to_string();
         for credential in &credentials {
@@ -930,9 +1077,29 @@ fn the_environment_of_every_function_fits_lambda_at_the_longest_parameters() {
     let template = Template::read();
     for (function, properties) in template.functions() {
         let variables = properties["Environment"]["Variables"].as_object().expect("a function has variables");
-        let bytes: usize = variables.iter().map(|(name, value)| name.len() + longest(&template, value)).sum();
-        assert!(bytes <= ENVIRONMENT_BYTES, "{function}: up to {bytes} bytes");
+        for holding in settings_of_conditions(properties) {
+            let longest = variables.iter().map(|(name, value)| name.len() + longest(&template, value, &holding));
+            let bytes: usize = longest.sum();
+            assert!(bytes <= ENVIRONMENT_BYTES, "{function}: up to {bytes} bytes where {holding:?} hold");
+        }
     }
+}
+
+/// Every set of the conditions in a function's variables that can hold together: what one of them leaves out may be as
+/// long as what it puts in.
+fn settings_of_conditions(properties: &Value) -> Vec<BTreeSet<String>> {
+    let mut conditions = BTreeSet::new();
+    let mut values = vec![&properties["Environment"]["Variables"]];
+    while let Some(value) = values.pop() {
+        conditions.extend(value["Fn::If"][0].as_str().map(str::to_owned));
+        values.extend(value.as_object().into_iter().flat_map(Map::values).chain(list(value)));
+    }
+    let none = vec![BTreeSet::new()];
+    conditions.into_iter().fold(none, |settings, condition| {
+        let with = settings.iter().map(|holding| holding.iter().chain([&condition]).cloned().collect());
+        let with: Vec<_> = with.collect();
+        settings.into_iter().chain(with).collect()
+    })
 }
 
 /// The most characters that the name of the stack can have: queues bear it, and the name of a queue has at most 80. A
@@ -957,8 +1124,9 @@ fn longest_of_resource(template: &Template, value: &Value) -> usize {
     match template.resources()[name]["Type"].as_str().unwrap_or_default() {
         "AWS::SQS::Queue" if value.get("Fn::GetAtt").is_some() => 125,
         "AWS::SQS::Queue" => 140,
-        // Named after its resource, not after the stack.
-        "AWS::SecretsManager::Secret" => 120,
+        // Named after its resource, not after the stack, with six characters that the service adds:
+        // arn:aws-iso-f:secretsmanager:us-isof-south-1:<account>:secret:<name>-<six>.
+        "AWS::SecretsManager::Secret" => 86 + name.len(),
         "AWS::DynamoDB::Table" => longest_stack_name(template) + name.len() + 15,
         "AWS::IAM::Role" => 110,
         "AWS::S3::Bucket" => 63,
@@ -967,19 +1135,20 @@ fn longest_of_resource(template: &Template, value: &Value) -> usize {
     }
 }
 
-/// The most characters that a variable can have. A parameter has its `MaxLength`.
-fn longest(template: &Template, value: &Value) -> usize {
+/// The most characters that a variable can have where these conditions hold and no others. A parameter has its `MaxLength`.
+fn longest(template: &Template, value: &Value, holding: &BTreeSet<String>) -> usize {
     if let Some(text) = value.as_str() {
         return text.len();
     }
     if let Some(branches) = value.get("Fn::If") {
-        return list(branches)[1..].iter().map(|branch| longest(template, branch)).max().unwrap_or_default();
+        let holds = branches[0].as_str().is_some_and(|condition| holding.contains(condition));
+        return longest(template, &branches[if holds { 1 } else { 2 }], holding);
     }
     let Some(parameter) = value["Ref"].as_str().and_then(|name| template.parameters().get(name)) else {
         return longest_of_resource(template, value);
     };
     match parameter["Type"].as_str() {
-        Some("Number") => 10,
+        Some("Number") => parameter["MaxValue"].as_u64().map_or(10, |most| most.to_string().len()),
         _ => parameter["MaxLength"]
             .as_u64()
             .and_then(|longest| usize::try_from(longest).ok())
@@ -1044,6 +1213,74 @@ fn what_lacks_something_that_it_needs_is_refused_at_deployment() {
             .unwrap_or_else(|| panic!("no rule asks for {needed} where {when} is given"));
         let sentence = rule["Assertions"][0]["AssertDescription"].as_str().unwrap_or_default();
         assert!(sentence.contains(when) && sentence.contains(needed), "{sentence}");
+    }
+}
+
+#[test]
+fn what_a_provider_needs_is_asked_for_where_its_system_is_on() {
+    let template = Template::read();
+    let empty = |parameter: &str| json!({ "Fn::Equals": [{ "Ref": parameter }, ""] });
+    let given = |parameter: &str| json!({ "Fn::Not": [empty(parameter)] });
+    let is = |parameter: &str, value: &str| json!({ "Fn::Equals": [{ "Ref": parameter }, value] });
+    for (when, on, needed, named) in [
+        (is("CrmProvider", "salesforce"), "CrmBaseUrl", given("CrmClientId"), ["CrmProvider", "CrmClientId"]),
+        (given("CrmRefreshToken"), "CrmBaseUrl", given("CrmClientId"), ["CrmRefreshToken", "CrmClientId"]),
+        (given("CrmRefreshToken"), "CrmBaseUrl", empty("CrmUsername"), ["CrmRefreshToken", "CrmUsername"]),
+        (is("TicketProvider", "jira"), "TicketBaseUrl", given("TicketProject"), ["TicketProvider", "TicketProject"]),
+    ] {
+        let condition = json!({ "Fn::And": [when, given(on)] });
+        let rules = template.0["Rules"].as_object().expect("the template has rules");
+        let rule = rules
+            .values()
+            .find(|rule| rule["RuleCondition"] == condition && rule["Assertions"][0]["Assert"] == needed)
+            .unwrap_or_else(|| panic!("no rule is about {named:?} where {on} is given"));
+        let sentence = rule["Assertions"][0]["AssertDescription"].as_str().unwrap_or_default();
+        assert!(named.iter().all(|parameter| sentence.contains(parameter)) && sentence.ends_with('.'), "{sentence}");
+    }
+}
+
+#[test]
+fn parameters_of_the_systems_take_the_credentials_that_these_have_and_refuse_what_is_none() {
+    let template = Template::read();
+    let providers = |parameter: &str| template.parameters()[parameter]["AllowedValues"].clone();
+    assert_eq!(providers("CrmProvider"), json!(["rest", "hubspot", "salesforce", "pipedrive"]));
+    assert_eq!(providers("TicketProvider"), json!(["rest", "zendesk", "jira"]));
+    // As long as the private key of 4,096 bits, which is 2,374 bytes as PKCS #8, in lines of 64.
+    let lines = |between: &str, bytes: usize| {
+        let text = "MIIJQgIBADANBgkqhkiG9w0BAQEFAASC+/==".repeat(bytes * 4 / 3 / 36 + 1);
+        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).expect("ASCII")).collect();
+        ["-----BEGIN PRIVATE KEY-----", &lines.join(between), "-----END PRIVATE KEY-----"].join(between)
+    };
+    let (pem, in_a_line, by_windows) = (lines("\n", 2374) + "\n", lines(" ", 2374), lines("\r\n", 2374));
+    let (broken, long) = (pem.replace("-----END PRIVATE KEY-----", ""), lines("\n", 3100));
+    let of_80 = format!("{}@northwind.example", "n".repeat(62));
+    let of_81 = format!("n{of_80}");
+    for (parameter, taken, refused) in [
+        (
+            "CrmApiKey",
+            &["", "pat-eu1-0c5d", &pem, &in_a_line, &by_windows, &lines("", 2374)][..],
+            &["two words", " key", "key\n", &broken, &long][..],
+        ),
+        ("CrmClientId", &["", "3MVG9_a.b"], &["a b"]),
+        ("CrmUsername", &["", "crm@northwind.example.sandbox", &of_80], &["crm", "a b@c.example", &of_81]),
+        ("CrmRefreshToken", &["", "7341239:11239:91b4"], &["a b"]),
+        (
+            "CrmLoginUrl",
+            &["", "https://test.salesforce.com", "http://127.0.0.1:4010"],
+            &["test.salesforce.com", "http://login.example", "https://a.example?b"],
+        ),
+        ("TicketApiKey", &["", "a@b.example/token:6wiIBWbG", "a@b.example:ATATT3x=A1"], &["a@b.example: x"]),
+        ("TicketProject", &["", "SUP", "A_1"], &["sup", "S", "1A", "A-B"]),
+    ] {
+        let bounds = &template.parameters()[parameter];
+        let rule = json!({ "pattern": bounds["AllowedPattern"], "maxLength": bounds["MaxLength"] });
+        let rule = jsonschema::validator_for(&rule).expect("the bounds of a parameter can be read");
+        for text in taken {
+            assert!(rule.is_valid(&json!(text)), "{text} is refused by {parameter}");
+        }
+        for text in refused {
+            assert!(!rule.is_valid(&json!(text)), "{text} is taken by {parameter}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
-//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make triage-rules` and `make simulate`.
+//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make set-up`, `make triage-rules` and
+//! `make simulate`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 

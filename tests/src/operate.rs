@@ -1,5 +1,6 @@
 //! Gives the operator a command through `sam remote invoke`, as `make backfill`, `make reconcile`, `make sync`,
-//! `make invite`, `make auto-join`, `make media` and `make triage-rules` do, and watches a run for longer than one invocation can.
+//! `make invite`, `make auto-join`, `make media`, `make set-up` and `make triage-rules` do, and watches a run for longer than
+//! one invocation can.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -33,6 +34,8 @@ pub enum Operation {
     AutoJoin(AutoJoinArguments),
     /// Makes a link that opens a file of a meeting.
     Media(MediaArguments),
+    /// Sees to what the CRM and the ticket system need once.
+    SetUp,
 }
 
 /// What a backfill can be told.
@@ -185,6 +188,9 @@ pub enum OperateError {
     /// It has ended, and could not do all that it should.
     #[error("not all was done: the table says why under `problem`")]
     NotAll,
+    /// A system lacks something, or could not be asked.
+    #[error("not every system can be written to: the table says why under `what to do`")]
+    NotReady,
     /// Nylas keeps other rules than it was told.
     #[error("Nylas keeps something else than it was told: {0}")]
     NotAsTold(String),
@@ -262,6 +268,7 @@ impl Operation {
                 ("reference", Some(json!(arguments.reference))),
                 ("minutes", arguments.minutes.map(Value::from)),
             ],
+            Self::SetUp => vec![("command", Some(json!("set_up")))],
         };
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
@@ -384,7 +391,13 @@ async fn watch(
 fn tell(answer: Value, mut say: impl FnMut(&str)) -> Result<(), OperateError> {
     let answer = not_refused(answer)?;
     let Some(text) = answer["text"].as_str() else { return Err(OperateError::UnknownAnswer(answer)) };
+    if let Some(table) = answer["table"].as_str() {
+        say(table);
+    }
     say(text);
+    if answer["ready"] == false {
+        return Err(OperateError::NotReady);
+    }
     let differs: Vec<&str> = answer["differs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if differs.is_empty() { Ok(()) } else { Err(OperateError::NotAsTold(differs.join(", "))) }
 }
@@ -509,6 +522,7 @@ mod tests {
             event(&["media", "--reference", "s3://b/media/g/n/f", "--minutes", "5"]),
             json!({ "command": "media", "reference": "s3://b/media/g/n/f", "minutes": 5 })
         );
+        assert_eq!(event(&["set-up"]), json!({ "command": "set_up" }));
     }
 
     #[test]
@@ -522,6 +536,10 @@ mod tests {
         let (said, result) = told(json!({ "text": "Set.", "differs": ["rules", "name"] }));
         let differs = "Nylas keeps something else than it was told: rules, name".to_owned();
         assert_eq!((said, result), (vec!["Set.".to_owned()], Err(differs)));
+        let set_up = |ready: bool| told(json!({ "table": "two rows", "text": "Mend it.", "ready": ready }));
+        assert_eq!(set_up(true), (vec!["two rows".to_owned(), "Mend it.".to_owned()], Ok(())));
+        let (said, result) = set_up(false);
+        assert!(said.len() == 2 && result.is_err_and(|error| error.contains("not every system can be written to")));
         let (said, result) = told(json!({ "error": "no such calendar", "calendars": [] }));
         assert_eq!((said, result), (Vec::new(), Err("no such calendar".to_owned())));
         assert!(told(json!({ "outcome": "invited" })).1.is_err_and(|error| error.contains("another release")));

@@ -42,12 +42,22 @@ pub enum Command {
     Media,
     /// Try triage rules on the mail of the last days.
     TriageRules,
+    /// See to what the CRM and the ticket system need once.
+    SetUp,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Backfill, Self::Reconcile, Self::Sync, Self::Invite, Self::AutoJoin, Self::Media, Self::TriageRules];
+    pub const ALL: [Self; 8] = [
+        Self::Backfill,
+        Self::Reconcile,
+        Self::Sync,
+        Self::Invite,
+        Self::AutoJoin,
+        Self::Media,
+        Self::TriageRules,
+        Self::SetUp,
+    ];
 
     /// The name, as it stands in an event.
     #[must_use]
@@ -60,6 +70,7 @@ impl Command {
             Self::AutoJoin => "auto_join",
             Self::Media => "media",
             Self::TriageRules => "triage_rules",
+            Self::SetUp => "set_up",
         }
     }
 
@@ -86,6 +97,7 @@ impl Command {
                 "command": "triage_rules", "days": 7,
                 "rules": "[[rules]]\nname = \"outage\"\ncategory = \"incidents\"\nwords = [\"is down\"]\n",
             }),
+            Self::SetUp => json!({ "command": "set_up" }),
         }
     }
 }
@@ -129,6 +141,8 @@ pub enum Request {
     Media(MediaLink),
     /// Triage rules, to be tried.
     TriageRules(TriageRules),
+    /// What the CRM and the ticket system need once, to be seen to.
+    SetUp,
 }
 
 /// A run that is asked for.
@@ -332,6 +346,10 @@ struct SyncFields {
     wait_seconds: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
 /// What is to be reconciled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -364,6 +382,7 @@ impl Request {
             Command::AutoJoin => AutoJoin::read(fields).map(Self::AutoJoin),
             Command::Media => MediaLink::read(fields).map(Self::Media),
             Command::TriageRules => TriageRules::read(fields, now.as_second()).map(Self::TriageRules),
+            Command::SetUp => fields_of(fields).map(|NoFields {}| Self::SetUp),
         };
         read.map_err(|problem| Refused { problem, meant: command })
     }
@@ -688,8 +707,8 @@ mod tests {
             (json!("backfill"), "must be a JSON object"),
             (
                 json!({}),
-                "has no `command`; there are `backfill`, `reconcile`, `sync`, `invite`, `auto_join`, `media` and \
-                 `triage_rules`",
+                "has no `command`; there are `backfill`, `reconcile`, `sync`, `invite`, `auto_join`, `media`, \
+                 `triage_rules` and `set_up`",
             ),
             (json!({ "command": "resync" }), "`resync` is no command; there are `backfill`, `reconcile`, `sync`"),
             (json!({ "command": 7 }), "`7` is no command"),
@@ -709,6 +728,8 @@ mod tests {
             (json!({ "command": "sync", "grant_id": "" }), "`grant_id` is empty"),
             (json!({ "command": "sync", "dryrun": true }), "unknown field `dryrun`"),
             (json!({ "command": "sync", "dry_run": "yes" }), "expected a boolean"),
+            (json!({ "command": "set_up", "provider": "hubspot" }), "unknown field `provider`"),
+            (json!({ "command": "set-up" }), "`set-up` is no command"),
             (
                 json!({ "command": "backfill", "grant_id": "g", "start": "soon" }),
                 "`start` is \"soon\": it must be a time",
@@ -782,7 +803,8 @@ mod tests {
                 | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
                 | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
-                | ("media", Ok(Request::Media(_))) => {}
+                | ("media", Ok(Request::Media(_)))
+                | ("set-up", Ok(Request::SetUp)) => {}
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
@@ -795,6 +817,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 18);
+        assert_eq!(samples.len(), 19);
     }
 }

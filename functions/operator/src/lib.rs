@@ -1,6 +1,6 @@
 //! operator: what people invoke by hand. It starts backfills, reconciliations and syncs of address books and shows how far
-//! they have come, sends notetakers to meetings, sets by which rules they join by themselves, opens what they left, and tries
-//! triage rules on the mail of the last days before they go live.
+//! they have come, sends notetakers to meetings, sets by which rules they join by themselves, opens what they left, tries
+//! triage rules on the mail of the last days before they go live, and sees to what the CRM and the ticket system need once.
 //!
 //! Pure:
 //! - [`command`]: an event read into a request, or what is wrong with it.
@@ -23,7 +23,8 @@
 //! - [`auto_join`]: shows and sets the rules for joining.
 //! - [`mod@media`]: makes a link.
 //! - [`mod@triage_rules`]: tries triage rules.
-//! - [`ports`]: what these four need of Nylas and of the archive.
+//! - [`mod@set_up`]: sees to what the CRM and the ticket system need once.
+//! - [`ports`]: what these need of Nylas, of the archive and of the list of support mailboxes.
 
 pub mod auto_join;
 pub mod command;
@@ -41,6 +42,7 @@ pub mod ports;
 pub mod proposed_rules;
 pub mod report;
 pub mod ruling;
+pub mod set_up;
 #[cfg(test)]
 mod testing;
 pub mod times;

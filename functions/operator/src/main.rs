@@ -2,20 +2,19 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::ports::ListedMailboxes;
+use operator::set_up::System;
 use operator::{Invocation, Operator, Settings};
 use serde_json::Value;
 use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::media::MediaArchive;
-use shared::aws::sdk_config;
-use shared::aws::secrets::Secrets;
 use shared::aws::settings_file::SettingsFile;
 use shared::aws::worker_queue::JobQueue;
-use shared::configuration::{ConfigurationError, Environment};
+use shared::configuration::Environment;
 use shared::engine::Deadline;
-use shared::http::{ApiClient, ApiSettings, Credential, http_client};
-use shared::nylas::Nylas;
 use shared::triage::RULES_KEY;
+use shared::worker::Systems;
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
@@ -25,30 +24,24 @@ const LONGEST_AWS_CALL: Duration = Duration::from_secs(4);
 async fn main() -> Result<(), Error> {
     shared::telemetry::start_logging();
     let environment = Environment::process();
-    let sdk = sdk_config(LONGEST_AWS_CALL).await;
-    let nylas_api = environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?;
+    let systems = Systems::new(LONGEST_AWS_CALL).await?;
+    let sdk = systems.sdk();
     let operator = &Operator {
-        mail_queue: JobQueue::new(&sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
-        calendar_queue: JobQueue::new(&sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
-        notetaker_queue: JobQueue::new(&sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
-        contact_queue: JobQueue::new(&sdk, environment.required("CONTACT_SYNC_QUEUE_URL")?),
-        links: DynamoLinks::new(&sdk, environment.required("LINKS_TABLE")?),
-        nylas: Nylas::new(ApiClient::new(
-            http_client()?,
-            ApiSettings {
-                name: "Nylas",
-                base_url: nylas_api,
-                credential: Credential::Stored {
-                    secrets: Secrets::new(&sdk),
-                    arn: environment.required("NYLAS_API_KEY_SECRET_ARN")?,
-                },
-                credential_parameter: "NylasApiKey",
-                calls_per_second: None,
-            },
-        )),
-        archive: MediaArchive::new(&sdk, environment.required("ARCHIVE_BUCKET")?),
-        decisions: DynamoLeases::new(&sdk, environment.required("DEDUP_TABLE")?),
-        live_rules: SettingsFile::new(&sdk, environment.required("ARCHIVE_BUCKET")?, RULES_KEY),
+        mail_queue: JobQueue::new(sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
+        calendar_queue: JobQueue::new(sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
+        notetaker_queue: JobQueue::new(sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
+        contact_queue: JobQueue::new(sdk, environment.required("CONTACT_SYNC_QUEUE_URL")?),
+        links: DynamoLinks::new(sdk, environment.required("LINKS_TABLE")?),
+        nylas: systems.nylas(&environment)?,
+        archive: MediaArchive::new(sdk, environment.required("ARCHIVE_BUCKET")?),
+        decisions: DynamoLeases::new(sdk, environment.required("DEDUP_TABLE")?),
+        live_rules: SettingsFile::new(sdk, environment.required("ARCHIVE_BUCKET")?, RULES_KEY),
+        support_mailboxes: ListedMailboxes {
+            secrets: systems.secrets().clone(),
+            arn: environment.optional("SUPPORT_GRANT_IDS_SECRET_ARN"),
+        },
+        crm: System::crm(environment.optional("CRM_PROVIDER"), systems.crm(&environment)?),
+        tickets: System::tickets(environment.optional("TICKET_PROVIDER"), systems.tickets(&environment)?),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {
@@ -57,7 +50,8 @@ async fn main() -> Result<(), Error> {
             now: Timestamp::now(),
             deadline: Deadline::at(event.context.deadline()),
         };
-        Ok::<_, Error>(operator.answer(&event.payload, &invocation).await?)
+        // In a box: the clients' calls nest so deep that the compiler would give up on the type of them all.
+        Ok::<_, Error>(Box::pin(operator.answer(&event.payload, &invocation)).await?)
     }))
     .await
 }

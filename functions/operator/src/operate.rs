@@ -10,10 +10,11 @@ use shared::domain::notification::GrantId;
 use shared::domain::own_mail::LoopId;
 use shared::engine::{Deadline, Links, ReadDecisions, SendToQueue, StoreError};
 use shared::mail::reading::ReadMail;
+use shared::set_up::SetUp;
 use std::time::Duration;
 
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
-use crate::command::{Function, Order, Refused, Request, RunRequest};
+use crate::command::{Function, Job, Order, Refused, Request, RunRequest};
 use crate::findings::MOST_LISTED;
 use crate::follow::Follower;
 use crate::invitation::Invitation;
@@ -22,9 +23,10 @@ use crate::jobs::{Part, messages, run_name};
 use crate::joining_rules::AutoJoin;
 use crate::media::{MediaAnswer, MediaError, media};
 use crate::media_link::{MediaLink, owners};
-use crate::ports::{Archive, LiveRules, Notetaking};
+use crate::ports::{Archive, LiveRules, Notetaking, SupportMailboxes};
 use crate::proposed_rules::TriageRules;
 use crate::report::{Report, Row};
+use crate::set_up::{SetUpAnswer, State, System, set_up};
 use crate::triage_rules::{Trial, TrialError};
 use crate::trial_report::TrialAnswer;
 
@@ -33,7 +35,7 @@ use crate::trial_report::TrialAnswer;
 /// call again whose answer did not come).
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(45);
 
-/// How long Nylas and the archive may take together, so that the answer comes while SAM waits for it.
+/// How long Nylas, the archive and the other systems may take together, so that the answer comes while SAM waits for it.
 const LONGEST_ANSWER: Duration = Duration::from_secs(40);
 
 /// What is kept of the invocation's time for the last look and the answer.
@@ -42,10 +44,6 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// What the function is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The support mailboxes, separated by commas, whose mail is not email-activity's.
-    pub support_grants: String,
-    /// False while no CRM is configured: then the functions do nothing.
-    pub has_crm: bool,
     /// The company's own domains.
     pub company_domains: CompanyDomains,
     /// What marks mail that this deployment sends.
@@ -59,8 +57,6 @@ impl Settings {
     /// If a variable of the environment cannot be used.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigurationError> {
         Ok(Self {
-            support_grants: environment.list("SUPPORT_GRANT_IDS").join(","),
-            has_crm: environment.optional("HAS_CRM").is_some(),
             company_domains: environment.parsed("COMPANY_DOMAINS", CompanyDomains::default(), |list| {
                 CompanyDomains::parse(list.split(',').filter(|entry| !entry.trim().is_empty()))
             })?,
@@ -70,7 +66,7 @@ impl Settings {
 }
 
 /// The function, with its clients.
-pub struct Operator<Q, L, N, A, D, R> {
+pub struct Operator<Q, L, N, A, D, R, M, C, T> {
     /// The queue of email-activity.
     pub mail_queue: Q,
     /// The queue of calendar-sync.
@@ -89,6 +85,12 @@ pub struct Operator<Q, L, N, A, D, R> {
     pub decisions: D,
     /// The triage rules that are live.
     pub live_rules: R,
+    /// The support mailboxes, whose mail is not email-activity's.
+    pub support_mailboxes: M,
+    /// The CRM. While it is off, the functions do nothing.
+    pub crm: System<C>,
+    /// The ticket system.
+    pub tickets: System<T>,
     /// What it is set to.
     pub settings: Settings,
 }
@@ -131,6 +133,8 @@ pub enum Answer {
     Media(MediaAnswer),
     /// What proposed triage rules would change.
     Trial(Box<TrialAnswer>),
+    /// What the CRM and the ticket system need once, and how it stands.
+    SetUp(SetUpAnswer),
     /// The calendar is not known.
     NoCalendar {
         /// What happened.
@@ -166,6 +170,9 @@ pub enum OperateError {
         /// What was started before.
         before: String,
     },
+    /// It is not known which mailboxes are support mailboxes.
+    #[error("nothing was started: which mailboxes are support mailboxes cannot be read: {0}; give the command again")]
+    Unlisted(StoreError),
     /// The progress cannot be read.
     #[error(
         "how far the run {run} has come cannot be read: {problem}; it goes on all the same, ask again with {again}"
@@ -195,7 +202,7 @@ impl Answer {
     }
 }
 
-impl<Q, L, N, A, D, R> Operator<Q, L, N, A, D, R>
+impl<Q, L, N, A, D, R, M, C, T> Operator<Q, L, N, A, D, R, M, C, T>
 where
     Q: SendToQueue,
     L: Links,
@@ -203,6 +210,9 @@ where
     A: Archive,
     D: ReadDecisions,
     R: LiveRules,
+    M: SupportMailboxes,
+    C: SetUp,
+    T: SetUp,
 {
     /// Does what an event asks for, or says what is wrong with it.
     ///
@@ -215,6 +225,7 @@ where
             Ok(Request::AutoJoin(asked)) => Ok(self.auto_join(&asked, invocation).await),
             Ok(Request::Media(asked)) => self.media(&asked, invocation).await,
             Ok(Request::TriageRules(asked)) => self.triage_rules(&asked, invocation).await,
+            Ok(Request::SetUp) => Ok(Answer::SetUp(self.set_up(invocation).await)),
             Err(Refused { problem, meant }) => {
                 Ok(Answer::Refused { error: problem.to_string(), example: Some(meant.example()) })
             }
@@ -225,7 +236,7 @@ where
     async fn run(&self, request: &RunRequest, invocation: &Invocation) -> Result<Answer, OperateError> {
         let (run, is_shown) = match &request.order {
             Order::Show(run) => (run.clone(), true),
-            Order::Start(_) if !self.settings.has_crm => {
+            Order::Start(_) if self.crm.client.is_none() => {
                 let error =
                     "nothing was started: there is no CRM to write to; deploy the stack with `CrmBaseUrl` first";
                 return Ok(Answer::error(error.to_owned()));
@@ -298,8 +309,12 @@ where
 
     /// Tries triage rules on the mail of the support mailboxes.
     async fn triage_rules(&self, asked: &TriageRules, invocation: &Invocation) -> Result<Answer, OperateError> {
-        let support = self.settings.support_grants.split(',').filter_map(GrantId::parse);
-        let mailboxes = if asked.grants.is_empty() { support.collect() } else { asked.grants.clone() };
+        let mailboxes = if asked.grants.is_empty() {
+            let support = self.support_mailboxes.grants().await.map_err(OperateError::Unlisted)?;
+            support.iter().filter_map(|grant| GrantId::parse(grant)).collect()
+        } else {
+            asked.grants.clone()
+        };
         let trial = Trial {
             nylas: &self.nylas,
             decisions: &self.decisions,
@@ -325,10 +340,32 @@ where
         }
     }
 
+    /// Sees to what the CRM and the ticket system need once. Of what they say no more is logged than how much stands how.
+    async fn set_up(&self, invocation: &Invocation) -> SetUpAnswer {
+        let answer = set_up(&self.crm, &self.tickets, soon(invocation)).await;
+        tracing::info!(
+            command = "set_up",
+            present = answer.count(State::Present),
+            created = answer.count(State::Created),
+            done_without = answer.count(State::DoneWithout),
+            missing = answer.count(State::Missing),
+            failed = answer.count(State::Failed),
+            "answered"
+        );
+        answer
+    }
+
     /// Puts the jobs into their queues, if the request is to start something.
     async fn start(&self, request: &RunRequest, run: &str) -> Result<(), OperateError> {
         let Order::Start(job) = &request.order else { return Ok(()) };
-        let messages = messages(request, job, run, &self.settings.support_grants).map_err(OperateError::Unwritable)?;
+        let support = match job {
+            // Of all accounts: theirs are left out.
+            Job::Reconcile { .. } if request.grant.is_none() => {
+                self.support_mailboxes.grants().await.map_err(OperateError::Unlisted)?.join(",")
+            }
+            Job::Reconcile { .. } | Job::Backfill { .. } | Job::Sync { .. } => String::new(),
+        };
+        let messages = messages(request, job, run, &support).map_err(OperateError::Unwritable)?;
         let mut before = "nothing was started".to_owned();
         for (function, message) in messages {
             let (queue, function) = match function {
@@ -374,13 +411,27 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{MemoryArchive, MemoryNylas, MemoryRules, refused, settings};
+    use crate::testing::{
+        MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, refused, settings, tickets,
+    };
     use serde_json::json;
     use shared::engine::progress::{Finding, Step, advance, run_key};
     use shared::engine::testing::{KeptLog, MemoryLeases, MemoryLinks, MemoryQueue};
+    use shared::http::CallError;
+    use shared::set_up::{SetUpItem, SetUpState};
     use std::sync::atomic::Ordering;
 
-    type InMemory = Operator<MemoryQueue, MemoryLinks, MemoryNylas, MemoryArchive, MemoryLeases, MemoryRules>;
+    type InMemory = Operator<
+        MemoryQueue,
+        MemoryLinks,
+        MemoryNylas,
+        MemoryArchive,
+        MemoryLeases,
+        MemoryRules,
+        MemoryMailboxes,
+        MemorySystem,
+        MemorySystem,
+    >;
 
     fn operator() -> InMemory {
         Operator {
@@ -393,7 +444,10 @@ mod tests {
             archive: MemoryArchive::holding("media/g/n/summary.json"),
             decisions: MemoryLeases::default(),
             live_rules: MemoryRules::default(),
-            settings: settings("support"),
+            support_mailboxes: MemoryMailboxes::of(&["support"]),
+            crm: crm(Some(MemorySystem::default())),
+            tickets: tickets(None),
+            settings: settings(),
         }
     }
 
@@ -556,7 +610,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_started_without_a_crm_and_what_was_started_is_still_shown() {
-        let without = Operator { settings: Settings { has_crm: false, ..operator().settings }, ..operator() };
+        let without = Operator { crm: crm(None), ..operator() };
         let answer = answered(&without, json!({ "command": "reconcile" })).await;
         assert!(answer["error"].as_str().is_some_and(|error| error.contains("CrmBaseUrl")), "{answer}");
         assert_eq!(answer.get("example"), None);
@@ -631,9 +685,62 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn notetakers_are_sent_and_set_without_a_crm() {
-        let without = Operator { settings: Settings { has_crm: false, ..operator().settings }, ..operator() };
+        let without = Operator { crm: crm(None), ..operator() };
         let event = json!({ "command": "invite", "grant_id": "g", "meeting_link": "https://meet.google.com/abc" });
         assert_eq!(answered(&without, event).await["outcome"], "invited");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn set_up_is_answered_with_a_line_for_each_thing_and_each_system_whatever_they_say() {
+        let property = "the property nylas_event_id (single-line text, unique) of meetings".to_owned();
+        let created =
+            MemorySystem::answering(Ok(vec![SetUpItem { what: property.clone(), state: SetUpState::Created }]));
+        let made = Operator { crm: crm(Some(created)), ..operator() };
+        let answer = answered(&made, json!({ "command": "set_up" })).await;
+        assert_eq!((&answer["command"], &answer["ready"]), (&json!("set_up"), &json!(true)));
+        assert!(answer["table"].is_string() && answer["text"].is_string(), "{answer}");
+        let line = json!({ "system": "the CRM (hubspot)", "what": property, "state": "created", "to_do": null });
+        assert_eq!((&answer["rows"][0], &answer["rows"][1]["state"]), (&line, &json!("off")));
+
+        let words = "401: dana@acme.example";
+        let failing = MemorySystem::answering(Err(CallError::Rejected {
+            api: "Zendesk",
+            what: "list of fields",
+            status: 400,
+            text: words.to_owned(),
+        }));
+        let log = KeptLog::default();
+        let guard = tracing::subscriber::set_default(log.clone());
+        let failing = Operator { crm: crm(None), tickets: tickets(Some(failing)), ..operator() };
+        let answer = answered(&failing, json!({ "command": "set_up" })).await;
+        drop(guard);
+        let states = [&answer["rows"][0]["state"], &answer["rows"][1]["state"]];
+        assert_eq!((states, &answer["ready"]), ([&json!("off"), &json!("failed")], &json!(false)));
+        assert!(answer["rows"][1]["what"].as_str().is_some_and(|what| what.contains(words)), "{answer}");
+        let logged = log.text();
+        assert!(logged.contains("failed") && !logged.contains("dana"), "{logged}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn list_of_support_mailboxes_is_asked_for_where_it_counts_and_nothing_is_started_without_it() {
+        let listed = Operator { support_mailboxes: MemoryMailboxes::of(&["support", "help"]), ..operator() };
+        answered(&listed, json!({ "command": "reconcile", "wait_seconds": 0 })).await;
+        let [message] = listed.mail_queue.sent().try_into().expect("one message");
+        assert!(message.body.contains(r#""except_grant_ids":"support,help""#), "{}", message.body);
+
+        let down = Operator { support_mailboxes: MemoryMailboxes::down(), ..operator() };
+        let rules = "[[rules]]\nname = \"outage\"\ncategory = \"incidents\"\nwords = [\"is down\"]\n";
+        for event in [json!({ "command": "reconcile" }), json!({ "command": "triage_rules", "rules": rules })] {
+            let error = down.answer(&event, &invocation()).await.expect_err("it is down").to_string();
+            assert!(error.starts_with("nothing was started: ") && error.contains("the list is down"), "{error}");
+        }
+        assert!(down.mail_queue.sent().is_empty() && down.calendar_queue.sent().is_empty());
+        for event in [
+            json!({ "command": "reconcile", "grant_id": "g", "wait_seconds": 0 }),
+            json!({ "command": "sync", "wait_seconds": 0 }),
+        ] {
+            assert_eq!(answered(&down, event).await["ended"], false, "it is not needed");
+        }
     }
 
     #[test]
@@ -643,13 +750,11 @@ mod tests {
     }
 
     #[test]
-    fn environment_says_whether_there_is_a_crm_and_whose_mail_is_left_out() {
+    fn environment_says_whose_mail_is_internal_and_which_is_our_own() {
         let read = |variables: &[(&str, &str)]| Settings::from_environment(&Environment::of(variables));
         let stack = ("STACK_ID", "crm-autopilot");
-        let none = Settings { has_crm: false, company_domains: CompanyDomains::default(), ..settings("") };
-        assert_eq!(read(&[("SUPPORT_GRANT_IDS", ""), ("HAS_CRM", ""), ("COMPANY_DOMAINS", ""), stack]), Ok(none));
-        let variables =
-            [("SUPPORT_GRANT_IDS", " a , b"), ("HAS_CRM", "yes"), ("COMPANY_DOMAINS", "northwind.example"), stack];
-        assert_eq!(read(&variables), Ok(settings("a,b")));
+        let none = Settings { company_domains: CompanyDomains::default(), ..settings() };
+        assert_eq!(read(&[("COMPANY_DOMAINS", ""), stack]), Ok(none));
+        assert_eq!(read(&[("COMPANY_DOMAINS", "northwind.example"), stack]), Ok(settings()));
     }
 }

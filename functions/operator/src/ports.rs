@@ -1,8 +1,9 @@
 //! What the commands need of the outside beside the queues and the links: a part of Nylas, the archive of meetings, the
-//! live triage rules.
+//! live triage rules, the list of support mailboxes.
 
 use serde_json::Value;
 use shared::aws::media::MediaArchive;
+use shared::aws::secrets::Secrets;
 use shared::aws::settings_file::SettingsFile;
 use shared::domain::notification::GrantId;
 use shared::engine::{Deadline, StoreError};
@@ -148,5 +149,27 @@ pub trait LiveRules: Sync {
 impl LiveRules for SettingsFile {
     async fn text(&self) -> Result<Option<Arc<str>>, StoreError> {
         self.text().await
+    }
+}
+
+/// The mailboxes whose mail is support mail.
+pub trait SupportMailboxes: Sync {
+    /// Their grants.
+    fn grants(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+}
+
+/// The list of the parameter `SupportGrantIds`, which has no room in the environment.
+#[derive(Debug)]
+pub struct ListedMailboxes {
+    /// Reads it.
+    pub secrets: Secrets,
+    /// Where it stands; none if the parameter is empty.
+    pub arn: Option<String>,
+}
+
+impl SupportMailboxes for ListedMailboxes {
+    async fn grants(&self) -> Result<Vec<String>, StoreError> {
+        let Some(arn) = &self.arn else { return Ok(Vec::new()) };
+        self.secrets.read_list(arn).await.map_err(|error| StoreError(error.to_string()))
     }
 }

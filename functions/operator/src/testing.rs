@@ -1,4 +1,4 @@
-//! For tests: Nylas, the archive, the live rules and the log in memory.
+//! For tests: Nylas, the archive, the live rules, the support mailboxes and the other systems in memory.
 
 use serde_json::Value;
 use shared::domain::address::CompanyDomains;
@@ -12,13 +12,15 @@ use shared::nylas::mailboxes::{DescribeMailbox, Folder, Grant, ListGrants};
 use shared::nylas::message::Message;
 use shared::nylas::notetaker::{HistoryEntry, Notetaker, NotetakerFilter};
 use shared::nylas::{HeaderFields, MessageId, NylasError, Page, Received};
+use shared::set_up::{SetUp, SetUpItem};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::operate::Settings;
-use crate::ports::{Archive, LiveRules, Notetaking};
+use crate::ports::{Archive, LiveRules, Notetaking, SupportMailboxes};
+use crate::set_up::System;
 
 fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -328,14 +330,67 @@ impl ReadMail for MemoryNylas {
     }
 }
 
-/// What a stack with a CRM and these support mailboxes is set to.
-pub fn settings(support_grants: &str) -> Settings {
+/// What a stack is set to.
+pub fn settings() -> Settings {
     Settings {
-        support_grants: support_grants.to_owned(),
-        has_crm: true,
         company_domains: CompanyDomains::parse(["northwind.example"]).expect("a domain"),
         loop_id: LoopId::of_stack("crm-autopilot"),
     }
+}
+
+/// A list of support mailboxes in memory.
+pub struct MemoryMailboxes(Result<Vec<String>, StoreError>);
+
+impl MemoryMailboxes {
+    /// The list of these.
+    pub fn of(grants: &[&str]) -> Self {
+        Self(Ok(grants.iter().map(|grant| (*grant).to_owned()).collect()))
+    }
+
+    /// A list that cannot be read.
+    pub fn down() -> Self {
+        Self(Err(StoreError("the list is down".to_owned())))
+    }
+}
+
+impl SupportMailboxes for MemoryMailboxes {
+    async fn grants(&self) -> Result<Vec<String>, StoreError> {
+        self.0.clone()
+    }
+}
+
+/// A system at the other end that answers one thing.
+#[derive(Debug)]
+pub struct MemorySystem(Result<Vec<SetUpItem>, CallError>);
+
+impl Default for MemorySystem {
+    /// One that needs nothing.
+    fn default() -> Self {
+        Self(Ok(Vec::new()))
+    }
+}
+
+impl MemorySystem {
+    /// One that answers this.
+    pub fn answering(answer: Result<Vec<SetUpItem>, CallError>) -> Self {
+        Self(answer)
+    }
+}
+
+impl SetUp for MemorySystem {
+    async fn set_up(&self, _: Deadline) -> Result<Vec<SetUpItem>, CallError> {
+        self.0.clone()
+    }
+}
+
+/// A stack's CRM.
+pub fn crm(client: Option<MemorySystem>) -> System<MemorySystem> {
+    System::crm(Some("hubspot".to_owned()), client)
+}
+
+/// A stack's ticket system.
+pub fn tickets(client: Option<MemorySystem>) -> System<MemorySystem> {
+    System::tickets(Some("zendesk".to_owned()), client)
 }
 
 /// Live rules in memory.
