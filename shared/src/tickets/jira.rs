@@ -385,10 +385,11 @@ impl<L: Links> JiraTickets<L> {
 
 impl<L: Links> OpenTickets for JiraTickets<L> {
     async fn open(&self, ticket: &NewTicket, deadline: Deadline) -> Result<Opened, TicketError> {
-        self.ready(deadline).await?;
+        Box::pin(self.ready(deadline)).await?;
         let label = label_of(&ticket.message_id);
-        let find = self.find_issue(&label, deadline);
-        let opened = self.written.once("ticket", &ticket.message_id, find, self.create_issue(ticket, deadline)).await;
+        let find = Box::pin(self.find_issue(&label, deadline));
+        let create = Box::pin(self.create_issue(ticket, deadline));
+        let opened = self.written.once("ticket", &ticket.message_id, find, create).await;
         let id = opened.map_err(collection_is_missing)?.id;
         Ok(Opened { url: self.page(&id), id })
     }
@@ -399,8 +400,8 @@ impl<L: Links> OpenTickets for JiraTickets<L> {
         comment: &NewComment,
         deadline: Deadline,
     ) -> Result<Commented, TicketError> {
-        let find = self.find_comment(ticket_id, &comment.message_id, deadline);
-        let add = self.add_comment(ticket_id, comment, deadline);
+        let find = Box::pin(self.find_comment(ticket_id, &comment.message_id, deadline));
+        let add = Box::pin(self.add_comment(ticket_id, comment, deadline));
         match self.written.once("comment", &comment.message_id, find, add).await {
             Ok(stands) => Ok(Commented::Added(stands.id)),
             Err(CallError::NotFound { .. }) => Ok(Commented::TicketGone),
@@ -535,4 +536,407 @@ struct TypePage {
 struct IssueType {
     id: String,
     name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::address::EmailAddress;
+    use crate::domain::failure::Failure;
+    use crate::engine::Clock;
+    use crate::engine::testing::MemoryLinks;
+    use crate::http::{ApiSettings, Credential, http_client};
+    use crate::tickets::Correspondent;
+    use reqwest::StatusCode;
+    use secrecy::SecretString;
+    use wiremock::matchers::{body_json, header, method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    fn tickets_at(base_url: &str, fields: &'static str) -> JiraTickets<MemoryLinks> {
+        let settings = ApiSettings {
+            name: "Jira",
+            base_url: crate::configuration::parse_base_url(base_url).expect("a URL"),
+            credential: Credential::Fixed(SecretString::from("mail@x.example:token")),
+            credential_parameter: "TicketApiKey",
+            calls_per_second: None,
+        };
+        let client = ApiClient::new(http_client().expect("a client"), settings).speaking(dialect());
+        let written = Written::new(MemoryLinks::default(), Clock::system(), SYSTEM).settled_after(Duration::ZERO);
+        JiraTickets::new(client, written, FieldMaps::built_in(SYSTEM, fields), "SUP".to_owned())
+    }
+
+    /// A site whose project takes tasks and bugs.
+    async fn site() -> MockServer {
+        let server = MockServer::start().await;
+        let types = json!({ "issueTypes": [{ "id": "1", "name": "Task" }, { "id": "2", "name": "Bug" }], "total": 2 });
+        answer(&server, "GET", "/rest/api/3/issue/createmeta/SUP/issuetypes", 200, types).await;
+        server
+    }
+
+    async fn answer(server: &MockServer, wanted: &str, at: &str, status: u16, body: Value) {
+        let response = ResponseTemplate::new(status).set_body_json(body);
+        Mock::given(method(wanted)).and(path(at)).respond_with(response).mount(server).await;
+    }
+
+    async fn refuse_once(server: &MockServer, at: &str, body: Value) {
+        let response = ResponseTemplate::new(400).set_body_json(body);
+        Mock::given(method("POST")).and(path(at)).respond_with(response).up_to_n_times(1).mount(server).await;
+    }
+
+    async fn posted(server: &MockServer) -> Vec<Value> {
+        let requests = server.received_requests().await.expect("recorded");
+        let posts = requests.iter().filter(|request| request.method.as_str() == "POST");
+        posts.map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    fn dana() -> Correspondent {
+        let email = EmailAddress::parse("dana@acme.example").expect("an address");
+        Correspondent { email, name: Some("Dana Chen".to_owned()) }
+    }
+
+    fn ticket() -> NewTicket {
+        NewTicket {
+            message_id: "m1".to_owned(),
+            grant_id: "g1".to_owned(),
+            thread_id: Some("t1".to_owned()),
+            subject: Some("Export\nfails".to_owned()),
+            from: dana(),
+            category: "bugs".to_owned(),
+            priority: "medium".to_owned(),
+            desk: "Level 2".to_owned(),
+            flags: vec!["stranger_quotes_ticket".to_owned()],
+            previous_ticket_id: Some("SUP-7".to_owned()),
+            received_at: "2026-03-01T10:00:00Z".parse().expect("a time"),
+            body: "It says\n500.\n\n\nDana".to_owned(),
+        }
+    }
+
+    fn comment(body: &str) -> NewComment {
+        NewComment {
+            message_id: "m2".to_owned(),
+            from: dana(),
+            body: body.to_owned(),
+            received_at: "2026-03-01T10:00:00Z".parse().expect("a time"),
+        }
+    }
+
+    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {
+        let mut reply = Reply {
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        for (name, value) in headers {
+            reply.headers.insert(*name, value.parse().expect("a value"));
+        }
+        reply
+    }
+
+    fn text(text: &str) -> Value {
+        json!({ "type": "text", "text": text })
+    }
+
+    #[test]
+    fn refusals_are_told_apart_and_told_in_jiras_words() {
+        let invalid = r#"{"errorMessages":["Odd."],"errors":{"summary":"You must specify a summary."}}"#;
+        let words = Judgement::Refused { words: "Odd.; summary: You must specify a summary.".to_owned() };
+        assert_eq!(judge(&reply(400, &[], invalid)), Some(words));
+        let forbidden = r#"{"errorMessages":["You may not."],"errors":{}}"#;
+        assert_eq!(
+            judge(&reply(403, &[], forbidden)),
+            Some(Judgement::NotAllowed { words: "You may not.".to_owned() })
+        );
+        let captcha = [("x-seraph-loginreason", "AUTHENTICATION_DENIED")];
+        assert_eq!(judge(&reply(403, &captcha, forbidden)), Some(Judgement::CredentialRefused));
+        for status in [401, 404, 410, 500, 503] {
+            assert_eq!(judge(&reply(status, &[], "{}")), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn limit_of_the_site_pauses_all_and_that_of_one_issue_its_own_call() {
+        let burst = judge(&reply(429, &[("retry-after", "7"), ("ratelimit-reason", "jira-burst-based")], ""));
+        let expected =
+            Judgement::TooManyCalls { wait: Duration::from_secs(7), allowance: "jira-burst-based".to_owned() };
+        assert_eq!(burst, Some(expected));
+        let issue = judge(&reply(429, &[("retry-after", "7"), ("ratelimit-reason", "jira-per-issue-on-write")], ""));
+        assert!(
+            matches!(issue, Some(Judgement::Unavailable { wait: Some(wait), .. }) if wait == Duration::from_secs(7))
+        );
+        let bare = judge(&reply(429, &[], ""));
+        assert!(matches!(bare, Some(Judgement::TooManyCalls { wait, .. }) if wait == PAUSE));
+    }
+
+    #[test]
+    fn allowance_that_is_used_up_pauses_until_its_reset() {
+        let reset = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90)).to_string();
+        let of = |headers: &[(&'static str, &str)]| allowance(&reply(200, headers, "").headers).map(|(wait, _)| wait);
+        let wait = of(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &reset)]).expect("a pause");
+        assert!(wait > Duration::from_secs(80) && wait <= Duration::from_secs(90), "{wait:?}");
+        let minutes = of(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2100-01-01T10:30Z")]);
+        assert!(minutes.is_some_and(|wait| wait > Duration::from_hours(24)), "{minutes:?}");
+        assert_eq!(of(&[("x-ratelimit-remaining", "0")]), Some(PAUSE));
+        assert_eq!((of(&[("x-ratelimit-remaining", "1")]), of(&[])), (None, None));
+    }
+
+    #[tokio::test]
+    async fn issue_carries_what_the_map_says_and_names_its_mail() {
+        let server = site().await;
+        let document = json!({ "type": "doc", "version": 1, "content": [
+            { "type": "paragraph", "content": [
+                text("From: Dana Chen <dana@acme.example>"), { "type": "hardBreak" },
+                text("Received: 2026-03-01T10:00:00Z"), { "type": "hardBreak" }, text("Follows: SUP-7"),
+            ] },
+            { "type": "paragraph", "content": [text("It says"), { "type": "hardBreak" }, text("500.")] },
+            { "type": "paragraph", "content": [text("Dana")] },
+        ] });
+        let label = label_of("m1");
+        let body = json!({
+            "fields": {
+                "project": { "key": "SUP" }, "issuetype": { "name": "Task" }, "summary": "Export fails",
+                "description": document, "priority": { "name": "Medium" },
+                "labels": ["bugs", "desk-Level-2", label, "stranger_quotes_ticket"],
+            },
+            "properties": [{ "key": "nylas", "value": { "message_id": "m1", "thread_id": "t1" } }],
+        });
+        Mock::given(method("POST"))
+            .and(path("/rest/api/3/issue"))
+            // mail@x.example:token
+            .and(header("authorization", "Basic bWFpbEB4LmV4YW1wbGU6dG9rZW4="))
+            .and(body_json(body))
+            .respond_with(ResponseTemplate::new(201).set_body_json(json!({ "id": "1", "key": "SUP-8" })))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let opened = tickets_at(&server.uri(), FIELDS).open(&ticket(), soon()).await.expect("opened");
+        assert_eq!(opened, Opened { id: "SUP-8".to_owned(), url: Some(format!("{}/browse/SUP-8", server.uri())) });
+        assert_eq!((label.len(), label.contains(' ')), (38, false));
+    }
+
+    #[tokio::test]
+    async fn type_component_and_fields_of_ones_own_are_what_the_map_says() {
+        let fields = r#"
+            [jira.ticket.fields]
+            subject = "summary"
+            text = "description"
+            type = "issuetype"
+            desk = "components"
+            from = "customfield_10050"
+            message_id = ""
+            [jira.ticket.values.type]
+            bugs = "Bug"
+            [jira.ticket.values.desk]
+            "Level 2" = "Engineering"
+            [jira.ticket.fixed]
+            issuetype = { name = "Task" }
+            labels = ["by mail"]
+            customfield_10051 = { value = "x" }
+        "#;
+        let server = site().await;
+        answer(&server, "POST", "/rest/api/3/issue", 201, json!({ "key": "SUP-8" })).await;
+        tickets_at(&server.uri(), fields).open(&ticket(), soon()).await.expect("opened");
+        let sent = &posted(&server).await[0]["fields"];
+        assert_eq!(
+            (&sent["issuetype"], &sent["components"]),
+            (&json!({ "name": "Bug" }), &json!([{ "name": "Engineering" }]))
+        );
+        assert_eq!(
+            (&sent["customfield_10050"], &sent["customfield_10051"]),
+            (&json!("dana@acme.example"), &json!({ "value": "x" }))
+        );
+        assert_eq!(sent["labels"], json!(["by-mail", label_of("m1")]));
+        assert_eq!(sent["priority"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn field_that_the_project_does_not_take_is_left_out_and_any_other_refusal_is_final() {
+        let server = site().await;
+        let refusal = json!({ "errorMessages": [], "errors": {
+            "components": "Component name 'Engineering' is not valid", "priority": "Field 'priority' cannot be set.",
+        } });
+        refuse_once(&server, "/rest/api/3/issue", refusal).await;
+        answer(&server, "POST", "/rest/api/3/issue", 201, json!({ "key": "SUP-8" })).await;
+        let fields = r#"
+            [jira.ticket.fields]
+            subject = "summary"
+            priority = "priority"
+            desk = "components"
+            [jira.ticket.values.desk]
+            "Level 2" = "Engineering"
+            [jira.ticket.fixed]
+            issuetype = { id = "1" }
+        "#;
+        tickets_at(&server.uri(), fields).open(&ticket(), soon()).await.expect("opened");
+        let sent = posted(&server).await;
+        let of = |attempt: usize| (&sent[attempt]["fields"]["components"], &sent[attempt]["fields"]["priority"]);
+        assert_eq!(of(0), (&json!([{ "name": "Engineering" }]), &json!({ "name": "medium" })));
+        assert_eq!(of(1), (&Value::Null, &Value::Null));
+        assert!(sent[1]["fields"]["labels"].as_array().is_some_and(|labels| labels.contains(&json!("desk-Level-2"))));
+
+        let server = site().await;
+        let refusal =
+            json!({ "errorMessages": [], "errors": { "priority": "No.", "customfield_1": "Severity is required." } });
+        answer(&server, "POST", "/rest/api/3/issue", 400, refusal).await;
+        let refused = tickets_at(&server.uri(), FIELDS).open(&ticket(), soon()).await.expect_err("refused");
+        let failure = Failure::from(refused);
+        assert!(
+            matches!(&failure, Failure::Permanent { what, .. } if what.contains("customfield_1: Severity is required.")),
+            "{failure:?}"
+        );
+        assert_eq!(posted(&server).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn field_that_stays_refused_is_left_out_once_and_then_given_up() {
+        let server = site().await;
+        let refusal = json!({ "errorMessages": [], "errors": { "labels": "Field 'labels' cannot be set." } });
+        answer(&server, "POST", "/rest/api/3/issue", 400, refusal).await;
+        let refused = tickets_at(&server.uri(), FIELDS).open(&ticket(), soon()).await.expect_err("refused");
+        assert_eq!(Failure::from(refused).class(), "ticket.rejected");
+        assert_eq!(posted(&server).await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn text_that_counts_for_more_than_its_characters_is_cut_shorter() {
+        let too_long = json!({ "errorMessages": ["CONTENT_LIMIT_EXCEEDED"], "errors": {} });
+        let long = "🦀".repeat(40_000);
+        let units = |document: &Value| document.to_string().encode_utf16().count();
+
+        let server = site().await;
+        refuse_once(&server, "/rest/api/3/issue", too_long.clone()).await;
+        answer(&server, "POST", "/rest/api/3/issue", 201, json!({ "key": "SUP-8" })).await;
+        let tickets = tickets_at(&server.uri(), FIELDS);
+        tickets.open(&NewTicket { body: long.clone(), ..ticket() }, soon()).await.expect("opened");
+        let sent = posted(&server).await;
+        let first = units(&sent[0]["fields"]["description"]);
+        assert!(first > 32_000 && first < LONGEST_TEXT + 1_000, "{first}");
+        assert!(units(&sent[1]["fields"]["description"]) < 9_000);
+
+        let at = "/rest/api/3/issue/SUP-8/comment";
+        refuse_once(&server, at, too_long.clone()).await;
+        refuse_once(&server, at, too_long).await;
+        let refused = tickets.comment("SUP-8", &comment(&long), soon()).await.expect_err("still too long");
+        assert_eq!(Failure::from(refused).class(), "ticket.rejected");
+        assert_eq!(posted(&server).await.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn comment_after_a_lost_answer_is_found_by_its_property_on_any_page() {
+        let server = site().await;
+        let tickets = tickets_at(&server.uri(), FIELDS);
+        let at = "/rest/api/3/issue/SUP-8/comment";
+        let down = ResponseTemplate::new(500);
+        Mock::given(method("POST")).and(path(at)).respond_with(down).up_to_n_times(1).mount(&server).await;
+        tickets.comment("SUP-8", &comment("Still."), soon()).await.expect_err("no answer");
+
+        let page = |ids: &[&str]| {
+            let comments: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+            ResponseTemplate::new(200).set_body_json(json!({ "comments": comments, "total": 3 }))
+        };
+        let query = wiremock::matchers::query_param;
+        Mock::given(method("GET"))
+            .and(path(at))
+            .and(query("startAt", "0"))
+            .respond_with(page(&["30", "20"]))
+            .expect(1)
+            .mount(&server)
+            .await;
+        Mock::given(method("GET"))
+            .and(path(at))
+            .and(query("startAt", "2"))
+            .respond_with(page(&["10"]))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let with = |id: &str, message: &str| json!({ "id": id, "properties": [{ "key": "nylas", "value": { "message_id": message } }] });
+        for (ids, values) in
+            [(json!([30, 20]), json!([with("30", "m9"), { "id": "20" }])), (json!([10]), json!([with("10", "m2")]))]
+        {
+            Mock::given(method("POST"))
+                .and(path("/rest/api/3/comment/list"))
+                .and(query("expand", "properties"))
+                .and(body_json(json!({ "ids": ids })))
+                .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "values": values })))
+                .expect(1)
+                .mount(&server)
+                .await;
+        }
+        let added = tickets.comment("SUP-8", &comment("Still."), soon()).await;
+        assert_eq!(added, Ok(Commented::Added("10".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn project_or_type_that_there_is_not_keeps_all_issues_waiting_and_is_told() {
+        let nowhere = MockServer::start().await;
+        let other = "[jira.ticket.fields]\nsubject = \"summary\"\n[jira.ticket.fixed]\nissuetype = { name = \"Epic\" }";
+        let odd = site().await;
+        for (server, fields, told) in [
+            (&nowhere, FIELDS, "the project SUP is missing: name the key"),
+            (&odd, other, "the type Epic of the project's issues is missing: name one of Task, Bug"),
+        ] {
+            let tickets = tickets_at(&server.uri(), fields);
+            let failure = Failure::from(tickets.open(&ticket(), soon()).await.expect_err("not set up"));
+            assert!(
+                matches!(&failure, Failure::Transient { class: "ticket.not_set_up", what, .. } if what.contains(told)),
+                "{failure:?}"
+            );
+        }
+        assert_eq!(posted(&odd).await.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn set_up_is_looked_at_once_a_process_and_remembered_for_the_next() {
+        let server = site().await;
+        answer(&server, "POST", "/rest/api/3/issue", 201, json!({ "key": "SUP-8" })).await;
+        let tickets = tickets_at(&server.uri(), FIELDS);
+        for message in ["m1", "m2"] {
+            tickets.open(&NewTicket { message_id: message.to_owned(), ..ticket() }, soon()).await.expect("opened");
+        }
+        let gets = |requests: Vec<wiremock::Request>| {
+            requests.iter().filter(|request| request.method.as_str() == "GET").count()
+        };
+        assert_eq!(gets(server.received_requests().await.expect("recorded")), 1);
+        let next = JiraTickets { ready: OnceCell::new(), ..tickets };
+        next.open(&NewTicket { message_id: "m3".to_owned(), ..ticket() }, soon()).await.expect("opened");
+        assert_eq!(gets(server.received_requests().await.expect("recorded")), 1);
+    }
+
+    #[test]
+    fn page_of_an_issue_is_below_the_site_and_not_known_behind_the_gateway() {
+        let page = |base_url| tickets_at(base_url, FIELDS).page("SUP-8");
+        assert_eq!(page("https://x.atlassian.net"), Some("https://x.atlassian.net/browse/SUP-8".to_owned()));
+        assert_eq!(page("https://api.atlassian.com/ex/jira/1f-2"), None);
+    }
+
+    #[test]
+    fn query_quotes_what_could_end_it() {
+        assert_eq!(quoted(r#"a" OR "b\"#), r#""a\" OR \"b\\""#);
+    }
+
+    #[test]
+    fn document_shows_every_line_and_has_no_empty_text() {
+        let content = |text: &str| document(text)["content"].clone();
+        assert_eq!(content(""), json!([]));
+        assert_eq!(
+            content("a\n\n \n<b>&c"),
+            json!([
+                { "type": "paragraph", "content": [text("a")] }, { "type": "paragraph", "content": [text("<b>&c")] },
+            ])
+        );
+    }
+
+    #[test]
+    fn summary_is_one_line_of_at_most_255_units_and_stands_whole_in_the_text() {
+        let tickets = tickets_at("https://x.atlassian.net", FIELDS);
+        let map = crate::field_map::FieldMap::parse(SYSTEM, FIELDS, None).expect("a map");
+        let ticket = NewTicket { subject: Some("🦀".repeat(200)), ..ticket() };
+        let issue = tickets.issue(&ticket, map.section("ticket"), &Attempt::first());
+        let summary = issue["fields"]["summary"].as_str().expect("a summary");
+        assert!(summary.encode_utf16().count() <= LONGEST_SUMMARY && summary.ends_with('…'), "{summary}");
+        assert!(issue["fields"]["description"].to_string().contains(&"🦀".repeat(200)));
+    }
 }

@@ -54,8 +54,8 @@ impl<L: Links> OpenTickets for Tickets<L> {
     async fn open(&self, ticket: &NewTicket, deadline: Deadline) -> Result<Opened, TicketError> {
         match self {
             Self::Rest(tickets) => tickets.open(ticket, deadline).await,
-            Self::Zendesk(tickets) => tickets.open(ticket, deadline).await,
-            Self::Jira(tickets) => tickets.open(ticket, deadline).await,
+            Self::Zendesk(tickets) => Box::pin(tickets.open(ticket, deadline)).await,
+            Self::Jira(tickets) => Box::pin(tickets.open(ticket, deadline)).await,
         }
     }
 
@@ -67,8 +67,8 @@ impl<L: Links> OpenTickets for Tickets<L> {
     ) -> Result<Commented, TicketError> {
         match self {
             Self::Rest(tickets) => tickets.comment(ticket_id, comment, deadline).await,
-            Self::Zendesk(tickets) => tickets.comment(ticket_id, comment, deadline).await,
-            Self::Jira(tickets) => tickets.comment(ticket_id, comment, deadline).await,
+            Self::Zendesk(tickets) => Box::pin(tickets.comment(ticket_id, comment, deadline)).await,
+            Self::Jira(tickets) => Box::pin(tickets.comment(ticket_id, comment, deadline)).await,
         }
     }
 }
@@ -77,8 +77,8 @@ impl<L: Links> SetUp for Tickets<L> {
     async fn set_up(&self, deadline: Deadline) -> Result<Vec<SetUpItem>, CallError> {
         match self {
             Self::Rest(tickets) => tickets.set_up(deadline).await,
-            Self::Zendesk(tickets) => tickets.set_up(deadline).await,
-            Self::Jira(tickets) => tickets.set_up(deadline).await,
+            Self::Zendesk(tickets) => Box::pin(tickets.set_up(deadline)).await,
+            Self::Jira(tickets) => Box::pin(tickets.set_up(deadline)).await,
         }
     }
 }

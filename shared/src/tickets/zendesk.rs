@@ -416,8 +416,9 @@ impl<L: Links> ZendeskTickets<L> {
 impl<L: Links> OpenTickets for ZendeskTickets<L> {
     async fn open(&self, ticket: &NewTicket, deadline: Deadline) -> Result<Opened, TicketError> {
         let external_id = external_id(&ticket.message_id);
-        let find = self.find_ticket(&external_id, deadline);
-        let opened = self.written.once("ticket", &ticket.message_id, find, self.create_ticket(ticket, deadline)).await;
+        let find = Box::pin(self.find_ticket(&external_id, deadline));
+        let create = Box::pin(self.create_ticket(ticket, deadline));
+        let opened = self.written.once("ticket", &ticket.message_id, find, create).await;
         let id = opened.map_err(collection_is_missing)?.id;
         Ok(Opened { url: self.page(&id), id })
     }
@@ -430,9 +431,9 @@ impl<L: Links> OpenTickets for ZendeskTickets<L> {
     ) -> Result<Commented, TicketError> {
         // An id of another ticket system, used before this one.
         let Ok(ticket) = ticket_id.parse::<u64>() else { return Ok(Commented::TicketGone) };
-        let find = self.find_comment(ticket, &comment.message_id, deadline);
-        let added = self.add_comment(ticket, comment, deadline);
-        match self.written.once("comment", &comment.message_id, find, added).await {
+        let find = Box::pin(self.find_comment(ticket, &comment.message_id, deadline));
+        let add = Box::pin(self.add_comment(ticket, comment, deadline));
+        match self.written.once("comment", &comment.message_id, find, add).await {
             Ok(stands) => Ok(Commented::Added(stands.id)),
             Err(CallError::NotFound { .. }) => Ok(Commented::TicketGone),
             Err(error) => Err(error.into()),
@@ -599,5 +600,386 @@ struct Meta {
 impl Meta {
     fn next(self) -> Option<String> {
         self.after_cursor.filter(|_| self.has_more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::address::EmailAddress;
+    use crate::domain::failure::Failure;
+    use crate::engine::Clock;
+    use crate::engine::testing::MemoryLinks;
+    use crate::http::{ApiSettings, Credential, http_client};
+    use reqwest::StatusCode;
+    use secrecy::SecretString;
+    use wiremock::matchers::{body_partial_json, header, method, path, query_param};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    fn tickets_with(server: &MockServer, fields: &'static str) -> ZendeskTickets<MemoryLinks> {
+        let settings = ApiSettings {
+            name: "Zendesk",
+            base_url: crate::configuration::parse_base_url(&server.uri()).expect("a URL"),
+            credential: Credential::Fixed(SecretString::from("agent@x.example/token:key")),
+            credential_parameter: "TicketApiKey",
+            calls_per_second: None,
+        };
+        let client = ApiClient::new(http_client().expect("a client"), settings).speaking(dialect());
+        let written = Written::new(MemoryLinks::default(), Clock::system(), SYSTEM).settled_after(Duration::ZERO);
+        ZendeskTickets::new(client, written, FieldMaps::built_in(SYSTEM, fields))
+    }
+
+    fn tickets(server: &MockServer) -> ZendeskTickets<MemoryLinks> {
+        tickets_with(server, FIELDS)
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    fn dana() -> Correspondent {
+        let email = EmailAddress::parse("dana@acme.example").expect("an address");
+        Correspondent { email, name: Some("Dana Chen".to_owned()) }
+    }
+
+    fn ticket() -> NewTicket {
+        NewTicket {
+            message_id: "m1".to_owned(),
+            grant_id: "g1".to_owned(),
+            thread_id: Some("t1".to_owned()),
+            subject: Some("Export fails".to_owned()),
+            from: dana(),
+            category: "bugs".to_owned(),
+            priority: "medium".to_owned(),
+            desk: "Level 2".to_owned(),
+            flags: vec!["stranger_quotes_ticket".to_owned()],
+            previous_ticket_id: None,
+            received_at: "2026-03-01T10:00:00Z".parse().expect("a time"),
+            body: "It says 500.".to_owned(),
+        }
+    }
+
+    fn comment() -> NewComment {
+        NewComment {
+            message_id: "m2".to_owned(),
+            from: dana(),
+            body: "Still.".to_owned(),
+            received_at: "2026-03-01T10:00:00Z".parse().expect("a time"),
+        }
+    }
+
+    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {
+        let mut reply = Reply {
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        for (name, value) in headers {
+            reply.headers.insert(*name, value.parse().expect("a value"));
+        }
+        reply
+    }
+
+    async fn bodies(server: &MockServer, wanted: &str) -> Vec<Value> {
+        let requests = server.received_requests().await.expect("recorded");
+        let ours = requests.iter().filter(|request| request.method.as_str() == wanted);
+        ours.map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
+    }
+
+    async fn answer(server: &MockServer, wanted: &str, at: &str, status: u16, body: Value) {
+        let response = ResponseTemplate::new(status).set_body_json(body);
+        Mock::given(method(wanted)).and(path(at)).respond_with(response).mount(server).await;
+    }
+
+    #[test]
+    fn refusals_are_told_apart_by_status_and_told_in_zendesks_words() {
+        let invalid = r#"{"error":"RecordInvalid","description":"Record validation errors","details":{"base":[{"description":"Subject: is required","error":"BlankValue"}]}}"#;
+        assert_eq!(
+            judge(&reply(422, &[], invalid)),
+            Some(Judgement::Refused {
+                words: "RecordInvalid: Record validation errors: Subject: is required".to_owned()
+            })
+        );
+        let forbidden = r#"{"error":{"title":"Forbidden","message":"You do not have access"}}"#;
+        assert_eq!(
+            judge(&reply(403, &[], forbidden)),
+            Some(Judgement::NotAllowed { words: "Forbidden: You do not have access".to_owned() })
+        );
+        let odd = Some(Judgement::Refused { words: "no such field".to_owned() });
+        assert_eq!(judge(&reply(400, &[], " no such field\n")), odd);
+        let conflict = judge(&reply(409, &[("retry-after", "2")], "{}"));
+        assert!(
+            matches!(conflict, Some(Judgement::Unavailable { wait: Some(wait), .. }) if wait == Duration::from_secs(2))
+        );
+        for (headers, wait) in [(vec![("retry-after", "93")], 93), (vec![], 30)] {
+            let judged = judge(&reply(429, &headers, ""));
+            assert!(
+                matches!(&judged, Some(Judgement::TooManyCalls { wait: told, .. }) if told.as_secs() == wait),
+                "{judged:?}"
+            );
+        }
+        for status in [401, 404, 500, 503] {
+            assert_eq!(judge(&reply(status, &[], "{}")), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn calls_that_are_used_up_are_seen_from_either_family_of_headers() {
+        let of = |headers| allowance(&reply(200, headers, "").headers).map(|(wait, _)| wait.as_secs());
+        assert_eq!(of(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "41")]), Some(41));
+        assert_eq!(of(&[("x-rate-limit-remaining", "0")]), Some(30));
+        assert_eq!(of(&[("x-rate-limit-remaining", "1")]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[tokio::test]
+    async fn ticket_carries_what_the_map_says_under_a_key_of_its_mail() {
+        let server = MockServer::start().await;
+        let body = json!({ "ticket": {
+            "subject": "Export fails", "comment": { "body": "It says 500." }, "priority": "normal",
+            "external_id": "nylas:m1", "requester": { "name": "Dana Chen", "email": "dana@acme.example" },
+            "tags": ["category_bugs", "desk_level_2", "stranger_quotes_ticket"],
+        } });
+        Mock::given(method("POST"))
+            .and(path("/api/v2/tickets"))
+            // agent@x.example/token:key
+            .and(header("authorization", "Basic YWdlbnRAeC5leGFtcGxlL3Rva2VuOmtleQ=="))
+            .and(header("accept", "application/json"))
+            .and(header("idempotency-key", sha256_hex(&[b"nylas:m1"]).as_str()))
+            .and(wiremock::matchers::body_json(body))
+            .respond_with(ResponseTemplate::new(201).set_body_json(json!({ "ticket": { "id": 7, "status": "new" } })))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let opened = tickets(&server).open(&ticket(), soon()).await.expect("opened");
+        assert_eq!((opened.id.as_str(), opened.url), ("7", Some(format!("{}/agent/tickets/7", server.uri()))));
+    }
+
+    #[tokio::test]
+    async fn field_of_ones_own_is_named_by_its_number_and_what_is_fixed_goes_beside_it() {
+        let fields = r#"
+            [zendesk.ticket.fields]
+            subject = "subject"
+            category = "360012345678"
+            flags = "tags"
+            thread_id = "360087654321"
+            desk = ""
+            [zendesk.ticket.fixed]
+            ticket_form_id = 5
+            tags = ["by_mail"]
+            custom_fields = [{ id = 1, value = "x" }]
+        "#;
+        let server = MockServer::start().await;
+        answer(&server, "POST", "/api/v2/tickets", 201, json!({ "ticket": { "id": 7 } })).await;
+        tickets_with(&server, fields).open(&ticket(), soon()).await.expect("opened");
+        let sent = &bodies(&server, "POST").await[0]["ticket"];
+        assert_eq!(sent["tags"], json!(["by_mail", "stranger_quotes_ticket"]));
+        assert_eq!((&sent["ticket_form_id"], &sent["priority"]), (&json!(5), &Value::Null));
+        assert_eq!(
+            sent["custom_fields"],
+            json!([{ "id": 1, "value": "x" }, { "id": 360_012_345_678_u64, "value": "bugs" }, { "id": 360_087_654_321_u64, "value": "t1" }])
+        );
+    }
+
+    #[tokio::test]
+    async fn group_is_found_by_name_on_any_page_once_an_hour_and_else_the_desk_is_a_tag() {
+        let fields = r#"
+            [zendesk.ticket.fields]
+            desk = "group_id"
+            [zendesk.ticket.values.desk]
+            "Level 2" = "Engineers"
+            nobody = "None"
+            number = "88"
+        "#;
+        let server = MockServer::start().await;
+        answer(&server, "POST", "/api/v2/tickets", 201, json!({ "ticket": { "id": 7 } })).await;
+        let second = json!({ "groups": [{ "id": 12, "name": "Engineers" }], "meta": { "has_more": false, "after_cursor": "z" } });
+        Mock::given(method("GET"))
+            .and(path("/api/v2/groups"))
+            .and(query_param("page[after]", "x"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(second))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let first =
+            json!({ "groups": [{ "id": 11, "name": "Support" }], "meta": { "has_more": true, "after_cursor": "x" } });
+        Mock::given(method("GET"))
+            .and(path("/api/v2/groups"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(first))
+            .expect(1)
+            .mount(&server)
+            .await;
+        let tickets = tickets_with(&server, fields);
+        for (number, desk) in ["Level 2", "Level 2", "nobody", "number", "unnamed"].iter().enumerate() {
+            let ticket = NewTicket { message_id: format!("m{number}"), desk: (*desk).to_owned(), ..ticket() };
+            tickets.open(&ticket, soon()).await.expect("opened");
+        }
+        let sent: Vec<Value> = bodies(&server, "POST").await;
+        let groups: Vec<&Value> = sent.iter().map(|body| &body["ticket"]["group_id"]).collect();
+        assert_eq!(groups, [&json!(12), &json!(12), &Value::Null, &json!(88), &Value::Null]);
+        assert_eq!(
+            (&sent[2]["ticket"]["tags"], &sent[4]["ticket"]["tags"]),
+            (&json!(["desk_nobody"]), &json!(["desk_unnamed"]))
+        );
+    }
+
+    #[tokio::test]
+    async fn body_that_was_changed_under_the_same_key_finds_the_ticket_of_the_first() {
+        let server = MockServer::start().await;
+        let refusal = json!({ "error": "IdempotentRequestError", "description": "Request parameters do not match" });
+        answer(&server, "POST", "/api/v2/tickets", 400, refusal).await;
+        Mock::given(method("GET"))
+            .and(path("/api/v2/tickets"))
+            .and(query_param("external_id", "nylas:m1"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "tickets": [{ "id": 9 }, { "id": 8 }] })))
+            .mount(&server)
+            .await;
+        assert_eq!(tickets(&server).open(&ticket(), soon()).await.map(|opened| opened.id), Ok("8".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn ticket_after_one_that_is_closed_follows_it_and_is_still_its_writers() {
+        for (status, follows) in [
+            (json!({ "ticket": { "id": 3, "status": "closed" } }), true),
+            (json!({ "ticket": { "id": 3, "status": "solved" } }), false),
+        ] {
+            let server = MockServer::start().await;
+            answer(&server, "POST", "/api/v2/tickets", 201, json!({ "ticket": { "id": 7 } })).await;
+            answer(&server, "GET", "/api/v2/tickets/3", 200, status).await;
+            let users = json!({ "users": [{ "id": 1, "email": "dana@acme.example.org" }, { "id": 5, "email": "Dana@acme.example" }] });
+            answer(&server, "GET", "/api/v2/users/search", 200, users).await;
+            let ticket = NewTicket { previous_ticket_id: Some("3".to_owned()), ..ticket() };
+            tickets(&server).open(&ticket, soon()).await.expect("opened");
+            let sent = &bodies(&server, "POST").await[0]["ticket"];
+            let expected = if follows { (json!(3), json!(5)) } else { (Value::Null, Value::Null) };
+            assert_eq!((sent["via_followup_source_id"].clone(), sent["comment"]["author_id"].clone()), expected);
+            assert_eq!(sent["comment"]["body"], "(Follows ticket 3.)\n\nIt says 500.");
+        }
+    }
+
+    #[tokio::test]
+    async fn comment_is_its_writers_public_and_opens_the_ticket_again() {
+        let server = MockServer::start().await;
+        answer(&server, "GET", "/api/v2/tickets/7", 200, json!({ "ticket": { "id": 7, "status": "pending" } })).await;
+        answer(&server, "GET", "/api/v2/users/search", 200, json!({ "users": [] })).await;
+        let made = json!({ "user": { "name": "Dana Chen", "email": "dana@acme.example", "skip_verify_email": true } });
+        Mock::given(method("POST"))
+            .and(path("/api/v2/users/create_or_update"))
+            .and(body_partial_json(made))
+            .respond_with(
+                ResponseTemplate::new(201).set_body_json(json!({ "user": { "id": 5, "email": "dana@acme.example" } })),
+            )
+            .expect(1)
+            .mount(&server)
+            .await;
+        let audit = json!({ "events": [{ "id": 1, "type": "Change" }, { "id": 2, "type": "Comment" }] });
+        answer(&server, "PUT", "/api/v2/tickets/7", 200, json!({ "audit": audit })).await;
+        let added = tickets(&server).comment("7", &comment(), soon()).await;
+        assert_eq!(added, Ok(Commented::Added("2".to_owned())));
+        assert_eq!(
+            bodies(&server, "PUT").await,
+            [json!({ "ticket": {
+                "comment": { "body": "Still.", "public": true, "author_id": 5 }, "status": "open",
+                "metadata": { "nylas_message_id": "m2" },
+            } })]
+        );
+    }
+
+    #[tokio::test]
+    async fn comment_of_a_credential_that_may_make_no_users_is_a_note_that_names_its_writer() {
+        let server = MockServer::start().await;
+        answer(&server, "GET", "/api/v2/tickets/7", 200, json!({ "ticket": { "id": 7, "status": "new" } })).await;
+        answer(&server, "GET", "/api/v2/users/search", 200, json!({ "users": [] })).await;
+        answer(&server, "POST", "/api/v2/users/create_or_update", 403, json!({ "error": "Forbidden" })).await;
+        let audit = json!({ "events": [{ "id": 2, "type": "Comment" }] });
+        answer(&server, "PUT", "/api/v2/tickets/7", 200, json!({ "audit": audit })).await;
+        tickets(&server).comment("7", &comment(), soon()).await.expect("added");
+        let sent = &bodies(&server, "PUT").await[0]["ticket"];
+        let note = json!({ "body": "Dana Chen <dana@acme.example> wrote:\n\nStill.", "public": false });
+        assert_eq!((&sent["comment"], &sent["status"]), (&note, &Value::Null));
+    }
+
+    #[tokio::test]
+    async fn ticket_that_is_closed_while_it_is_commented_on_is_gone_and_another_refusal_is_told() {
+        for (then, is_gone) in [("closed", true), ("open", false)] {
+            let server = MockServer::start().await;
+            let open = ResponseTemplate::new(200).set_body_json(json!({ "ticket": { "id": 7, "status": "open" } }));
+            Mock::given(method("GET"))
+                .and(path("/api/v2/tickets/7"))
+                .respond_with(open)
+                .up_to_n_times(1)
+                .mount(&server)
+                .await;
+            answer(&server, "GET", "/api/v2/tickets/7", 200, json!({ "ticket": { "id": 7, "status": then } })).await;
+            answer(
+                &server,
+                "GET",
+                "/api/v2/users/search",
+                200,
+                json!({ "users": [{ "id": 5, "email": "dana@acme.example" }] }),
+            )
+            .await;
+            let refusal =
+                json!({ "error": "RecordInvalid", "details": { "status": [{ "description": "geschlossen" }] } });
+            answer(&server, "PUT", "/api/v2/tickets/7", 422, refusal).await;
+            let commented = tickets(&server).comment("7", &comment(), soon()).await;
+            if is_gone {
+                assert_eq!(commented, Ok(Commented::TicketGone));
+                continue;
+            }
+            let failure = Failure::from(commented.expect_err("refused"));
+            assert!(matches!(&failure, Failure::Permanent { what, .. } if what.contains("geschlossen")), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn id_that_is_no_number_is_of_another_system_and_asked_nobody() {
+        let server = MockServer::start().await;
+        assert_eq!(tickets(&server).comment("SUP-1", &comment(), soon()).await, Ok(Commented::TicketGone));
+        assert!(server.received_requests().await.expect("recorded").is_empty());
+    }
+
+    #[tokio::test]
+    async fn long_subject_is_cut_and_stands_whole_in_the_text() {
+        let server = MockServer::start().await;
+        answer(&server, "POST", "/api/v2/tickets", 201, json!({ "ticket": { "id": 7 } })).await;
+        let subject = "ä".repeat(200);
+        let ticket = NewTicket { subject: Some(subject.clone()), body: "é".repeat(LONGEST_TEXT), ..ticket() };
+        tickets(&server).open(&ticket, soon()).await.expect("opened");
+        let sent = &bodies(&server, "POST").await[0]["ticket"];
+        assert_eq!(sent["subject"].as_str().map(|subject| subject.chars().count()), Some(150));
+        let text = sent["comment"]["body"].as_str().expect("a text");
+        assert!(text.starts_with(&format!("{subject}\n\né")) && text.ends_with(CUT_LINE) && text.len() <= LONGEST_TEXT);
+    }
+
+    #[tokio::test]
+    async fn set_up_tells_of_each_desk_whether_its_group_is_there() {
+        let fields = r#"
+            [zendesk.ticket.fields]
+            desk = "group_id"
+            [zendesk.ticket.values.desk]
+            billing = "11"
+            on-call = "Nowhere"
+        "#;
+        let server = MockServer::start().await;
+        answer(&server, "GET", "/api/v2/groups", 200, json!({ "groups": [{ "id": 11, "name": "Support" }] })).await;
+        let items = tickets_with(&server, fields).set_up(soon()).await.expect("asked");
+        assert_eq!(items[0].state, SetUpState::Present);
+        assert!(
+            matches!(&items[1].state, SetUpState::DoneWithout { instead } if instead.contains("desk_on-call")),
+            "{items:?}"
+        );
+        let none = tickets(&server).set_up(soon()).await.expect("asked");
+        assert!(matches!(none.as_slice(), [SetUpItem { state: SetUpState::DoneWithout { .. }, .. }]), "{none:?}");
+    }
+
+    #[tokio::test]
+    async fn address_without_tickets_is_at_fault_and_no_message() {
+        let server = MockServer::start().await;
+        let failure = Failure::from(tickets(&server).open(&ticket(), soon()).await.expect_err("no collection"));
+        assert!(
+            matches!(&failure, Failure::Transient { class: "ticket.unavailable", what, .. } if what.contains("TicketBaseUrl")),
+            "{failure:?}"
+        );
     }
 }
