@@ -42,6 +42,11 @@ impl Section {
         self.values.get(ours).and_then(|values| values.get(value)).map_or(value, String::as_str)
     }
 
+    /// What is said of the values of one of our fields: each with what it is called at the other end.
+    pub fn translations(&self, ours: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.values.get(ours).into_iter().flatten().map(|(value, theirs)| (value.as_str(), theirs.as_str()))
+    }
+
     /// What is always sent, as it stands.
     #[must_use]
     pub fn fixed(&self) -> &Map<String, Value> {
@@ -237,6 +242,14 @@ mod tests {
         "#;
         let expected = json!({"hs_meeting_title": "Q3", "organizer__c": "rep@x.example", "hs_meeting_outcome": "OFF", "pipeline": "sales"});
         assert_eq!(Value::from(body(Some(users))), expected);
+    }
+
+    #[test]
+    fn what_is_said_of_a_fields_values_can_be_gone_through() {
+        let map = FieldMap::parse("hubspot", BUILT_IN, None).expect("a map");
+        let said: Vec<_> = map.section("meeting").translations("status").collect();
+        assert_eq!(said, [("cancelled", "CANCELED"), ("confirmed", "SCHEDULED")]);
+        assert_eq!(map.section("meeting").translations("subject").count(), 0);
     }
 
     #[test]

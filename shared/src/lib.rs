@@ -39,6 +39,8 @@ pub mod engine;
 #[cfg(feature = "worker")]
 pub mod field_map;
 #[cfg(feature = "worker")]
+pub mod fitting;
+#[cfg(feature = "worker")]
 pub mod http;
 #[cfg(feature = "worker")]
 pub mod mail;

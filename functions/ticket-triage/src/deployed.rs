@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-use shared::alerts::{Alert as _, AlertWebhook};
+use shared::alerts::{Alert as _, AlertWebhook, Webhooks};
 use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
 use shared::aws::schedules::Schedules;
@@ -66,7 +66,14 @@ impl From<ConfigurationError> for CannotStart {
 /// Where desks are told: at an address of their own, or where everybody is.
 pub struct Desks {
     everybody: Option<AlertWebhook>,
-    worker_http: reqwest::Client,
+    webhooks: Webhooks,
+}
+
+impl Desks {
+    fn new(everybody: Option<AlertWebhook>, worker: &Worker) -> Self {
+        let webhooks = everybody.as_ref().map_or_else(|| Webhooks::new(worker.http()), AlertWebhook::webhooks);
+        Self { everybody, webhooks }
+    }
 }
 
 impl AlertDesks for Desks {
@@ -76,7 +83,7 @@ impl AlertDesks for Desks {
 
     async fn tell(&self, address: Option<&str>, text: &str, deadline: Deadline) -> Result<(), Failure> {
         match (address, &self.everybody) {
-            (Some(address), _) => shared::alerts::post_to(&self.worker_http, address, text, deadline).await,
+            (Some(address), _) => self.webhooks.post_to_desk(address, text, deadline).await,
             (None, Some(everybody)) => everybody.alert(text, deadline).await,
             (None, None) => Ok(()),
         }
@@ -159,7 +166,7 @@ impl Further {
         Ok(Self {
             tickets,
             timers: Schedules::from_environment(&worker.sdk, environment)?,
-            alerts: Desks { everybody: worker.alerts(environment), worker_http: worker.http() },
+            alerts: Desks::new(worker.alerts(environment), worker),
             rules: RulesFile::new(SettingsFile::new(&worker.sdk, environment.required("ARCHIVE_BUCKET")?, RULES_KEY))?,
             settings: settings(worker, environment)?,
         })

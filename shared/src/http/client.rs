@@ -345,6 +345,12 @@ impl ApiClient {
         self.settings.name
     }
 
+    /// The API's base URL.
+    #[must_use]
+    pub fn base_url(&self) -> &Url {
+        &self.settings.base_url
+    }
+
     /// A request to a path below the base URL; each segment is percent-encoded, because outside ids may hold
     /// `/`, `#` and `=`.
     #[must_use]

@@ -2,7 +2,11 @@
 //!
 //! A ticket and a comment are each named by the mail they are made of: done twice, they are there once.
 
+pub mod jira;
+pub mod provider;
 pub mod rest;
+mod text;
+pub mod zendesk;
 
 use jiff::Timestamp;
 use std::future::Future;
@@ -116,4 +120,18 @@ pub trait OpenTickets: Sync {
         comment: &NewComment,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Commented, TicketError>> + Send;
+}
+
+/// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
+/// at fault, and each is tried again until that is mended.
+fn collection_is_missing(error: CallError) -> CallError {
+    match error {
+        CallError::NotFound { api, what, .. } => CallError::Unavailable {
+            api,
+            problem: format!("it answered 404 or 410 for the {what}; check the parameter TicketBaseUrl"),
+            retry_after: None,
+            answered: true,
+        },
+        other => other,
+    }
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use url::Url;
 
-use super::{Commented, Correspondent, NewComment, NewTicket, OpenTickets, Opened, TicketError};
+use super::{Commented, Correspondent, NewComment, NewTicket, OpenTickets, Opened, TicketError, collection_is_missing};
 use crate::engine::Deadline;
+use crate::fitting;
 use crate::http::{ApiClient, CallError};
 use crate::set_up::{SetUp, SetUpItem};
 
@@ -86,17 +87,10 @@ impl OpenTickets for RestTickets {
     }
 }
 
-/// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
-/// at fault, and each is tried again until that is mended.
-fn collection_is_missing(error: CallError) -> CallError {
-    match error {
-        CallError::NotFound { api, what, .. } => CallError::Unavailable {
-            api,
-            problem: format!("it answered 404 or 410 for the {what}; check the parameter TicketBaseUrl"),
-            retry_after: None,
-            answered: true,
-        },
-        other => other,
+impl SetUp for RestTickets {
+    /// It needs nothing: all that it promises stands in the document.
+    async fn set_up(&self, _: Deadline) -> Result<Vec<SetUpItem>, CallError> {
+        Ok(Vec::new())
     }
 }
 
@@ -132,13 +126,8 @@ fn from_of(correspondent: &Correspondent) -> Value {
     json!({ "email": correspondent.email.as_str(), "name": correspondent.name })
 }
 
-/// The text, or as much of it as leaves room for the line that tells of the cut.
 fn fitting(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST_BODY {
-        return Cow::Borrowed(text);
-    }
-    let room = LONGEST_BODY - CUT_LINE.len() - 1;
-    Cow::Owned(format!("{}\n{CUT_LINE}", &text[..text.floor_char_boundary(room)]))
+    fitting::fitting(text, LONGEST_BODY, char::len_utf8, CUT_LINE)
 }
 
 /// The address, if a browser opens a page under it and nothing else.

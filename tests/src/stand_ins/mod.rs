@@ -7,6 +7,7 @@
 pub mod alert_webhook;
 pub mod crm;
 pub mod faults;
+pub mod jira;
 pub mod nylas;
 pub mod nylas_webhook;
 pub mod openapi;
@@ -14,16 +15,20 @@ pub mod rest_crm;
 pub mod rest_tickets;
 mod server;
 pub mod ticket_system;
+pub mod zendesk;
 
 use std::path::PathBuf;
 
 pub use alert_webhook::AlertWebhook;
 pub use faults::{Fault, FaultRule, Faults};
+pub use jira::Jira;
 pub use nylas::{GeneratedContacts, Grant, Nylas, generated_contact, generated_crm_contact};
 pub use nylas_webhook::NylasWebhook;
 pub use rest_crm::{ContactField, CrmContact, RestCrm};
 pub use rest_tickets::RestTickets;
 pub use server::{Call, CallLog};
+pub use ticket_system::TicketStandIn;
+pub use zendesk::Zendesk;
 
 /// Why a stand-in could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,7 @@ use super::{
     CallLog, Faults, Result,
     openapi::OpenApiDocument,
     server::{ErrorAnswer, Server},
+    ticket_system::{SeenComment, SeenTicket, TicketStandIn},
 };
 
 /// The token that the stand-in takes unless told otherwise.
@@ -130,8 +134,10 @@ impl Records {
 struct Desk {
     api_key: String,
     calls_per_second: Option<usize>,
+    revoked: AtomicBool,
     document: OpenApiDocument,
     base_url: OnceLock<String>,
+    refusals: Mutex<Vec<String>>,
     records: Mutex<Records>,
 }
 
@@ -177,7 +183,9 @@ impl RestTicketsBuilder {
             api_key: self.api_key,
             calls_per_second: self.calls_per_second,
             document: OpenApiDocument::rest_tickets()?,
+            revoked: AtomicBool::new(false),
             base_url: OnceLock::new(),
+            refusals: Mutex::default(),
             records: Mutex::default(),
         });
         let router = Router::new()
@@ -260,6 +268,59 @@ impl RestTickets {
     }
 }
 
+impl TicketStandIn for RestTickets {
+    fn provider(&self) -> &'static str {
+        "rest"
+    }
+
+    fn base_url(&self) -> String {
+        Self::base_url(self)
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("TicketApiKey", self.api_key().to_owned())]
+    }
+
+    fn faults(&self) -> &Faults {
+        Self::faults(self)
+    }
+
+    fn calls(&self) -> &CallLog {
+        Self::calls(self)
+    }
+
+    fn refusals(&self) -> Vec<String> {
+        self.desk.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn revoke_credential(&self) {
+        self.desk.revoked.store(true, Ordering::SeqCst);
+    }
+
+    fn tickets(&self) -> Vec<SeenTicket> {
+        let seen = |ticket: Ticket| SeenTicket {
+            id: ticket.id,
+            url: Some(ticket.url),
+            subject: ticket.subject.unwrap_or_default(),
+            text: ticket.body,
+            priority: Some(ticket.priority),
+            desk: Some(ticket.desk),
+            requester: Some(ticket.from.email),
+            labels: std::iter::once(ticket.category).chain(ticket.flags).collect(),
+            comments: ticket
+                .comments
+                .into_iter()
+                .map(|comment| SeenComment { id: comment.id, author: Some(comment.from.email), text: comment.body })
+                .collect(),
+        };
+        Self::tickets(self).into_iter().map(seen).collect()
+    }
+
+    fn remove_ticket(&self, id: &str) {
+        self.remove(id);
+    }
+}
+
 /// An answer that says no, in the document's error format.
 #[derive(Debug)]
 struct Refusal {
@@ -303,7 +364,8 @@ const PLANNED_ERROR: ErrorAnswer = |status| {
 
 async fn refuse_strangers(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if bearer.and_then(|value| value.strip_prefix("Bearer ")) == Some(desk.api_key.as_str()) {
+    let is_good = bearer.and_then(|value| value.strip_prefix("Bearer ")) == Some(desk.api_key.as_str());
+    if is_good && !desk.revoked.load(Ordering::SeqCst) {
         return next.run(request).await;
     }
     Refusal::new(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong").into_response()
@@ -332,14 +394,21 @@ fn request_of(
     headers: &HeaderMap,
     body: &[u8],
 ) -> std::result::Result<(String, Value), Refusal> {
-    desk.document.check_parameters("POST", path, query, headers).map_err(Refusal::bad_request)?;
+    let departs = |departure: String| {
+        let told = format!("POST {path}: {departure}");
+        desk.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        departure
+    };
+    desk.document
+        .check_parameters("POST", path, query, headers)
+        .map_err(|departure| Refusal::bad_request(departs(departure)))?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some("application/json") {
         return Err(Refusal::bad_request("the Content-Type is not application/json"));
     }
     let body: Value =
         serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
-    desk.document.check_body(schema, &body).map_err(Refusal::unprocessable)?;
+    desk.document.check_body(schema, &body).map_err(|departure| Refusal::unprocessable(departs(departure)))?;
     let key = headers.get("Idempotency-Key").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if body["message_id"] != key {
         return Err(Refusal::unprocessable("/message_id: is not the Idempotency-Key"));
