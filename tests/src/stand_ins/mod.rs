@@ -7,6 +7,7 @@
 pub mod alert_webhook;
 pub mod crm;
 pub mod faults;
+pub mod hubspot;
 pub mod nylas;
 pub mod nylas_webhook;
 pub mod openapi;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 pub use alert_webhook::AlertWebhook;
 pub use faults::{Fault, FaultRule, Faults};
+pub use hubspot::HubSpot;
 pub use nylas::{GeneratedContacts, Grant, Nylas, generated_contact, generated_crm_contact};
 pub use nylas_webhook::NylasWebhook;
 pub use rest_crm::{ContactField, CrmContact, RestCrm};
