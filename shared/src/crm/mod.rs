@@ -4,6 +4,7 @@
 //! own external key or idempotency header, and looks before it creates where the CRM has neither.
 
 pub mod contact_fields;
+pub mod hubspot;
 mod lookup;
 pub mod matching;
 pub mod meeting;
