@@ -211,6 +211,31 @@ fn reference_in_the_crm_becomes_a_link_that_opens_the_file() {
 }
 
 #[test]
+fn set_up_by_hand_asks_the_crm_with_the_stacks_key_and_tells_a_refusal_with_what_to_do() {
+    in_the_world(async |world| {
+        let set_up = json!({"command": "set_up"});
+        let before = world.crm.lookups();
+        let answer = told_to(world, &set_up).await;
+        assert_eq!(answer["ready"], true, "{answer}");
+        let rows: Vec<(&Value, &Value)> =
+            answer["rows"].as_array().expect("rows").iter().map(|row| (&row["system"], &row["state"])).collect();
+        let needed = &json!("nothing needed");
+        assert_eq!(
+            rows,
+            [(&json!("the CRM (rest)"), needed), (&json!("the ticket system (rest)"), needed)],
+            "{answer}"
+        );
+        assert!(world.crm.lookups() > before, "the CRM was asked");
+
+        world.crm.faults().add(FaultRule::every(1, Fault::status(401)).on("GET", "/contacts"));
+        let answer = told_to(world, &set_up).await;
+        let row = &answer["rows"][0];
+        assert_eq!((&answer["ready"], &row["state"]), (&json!(false), &json!("failed")), "{answer}");
+        assert!(row["to_do"].as_str().is_some_and(|to_do| to_do.contains("`CrmApiKey`")), "{answer}");
+    });
+}
+
+#[test]
 fn every_sample_of_the_operator_is_answered_as_its_name_says() {
     in_the_world(async |world| {
         let folder = project_root().join("events/operator");
@@ -237,6 +262,6 @@ fn every_sample_of_the_operator_is_answered_as_its_name_says() {
             assert_eq!(answer[text].is_string(), !is_wrong, "{name}: {answer}");
             answered += 1;
         }
-        assert_eq!(answered, 18);
+        assert_eq!(answered, 19);
     });
 }
