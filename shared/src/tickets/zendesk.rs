@@ -208,7 +208,8 @@ impl<L: Links> ZendeskTickets<L> {
         }
         tags.sort_unstable();
         tags.dedup();
-        let own: Vec<String> = body.keys().filter(|name| name.parse::<u64>().is_ok()).cloned().collect();
+        let mut own: Vec<String> = body.keys().filter(|name| name.parse::<u64>().is_ok()).cloned().collect();
+        own.sort_unstable();
         let own: Vec<Value> = own
             .iter()
             .filter_map(|name| Some(json!({ "id": name.parse::<u64>().ok()?, "value": body.remove(name)? })))
