@@ -460,12 +460,11 @@ fn due_time(day: Date) -> String {
 /// The participants of a mail in the form that HubSpot reads addresses from.
 fn participants(activity: &EmailActivity) -> String {
     let person = |address: &EmailAddress| json!({"email": address.as_str()});
-    let people = |addresses: &[EmailAddress]| addresses.iter().map(person).collect::<Vec<_>>();
-    let mut participants = json!({"to": people(&activity.to), "cc": people(&activity.cc), "bcc": []});
-    if let Some(from) = &activity.from {
-        participants["from"] = person(from);
-    }
-    participants.to_string()
+    let people = |addresses: &[EmailAddress]| addresses.iter().map(person).collect::<Value>();
+    let from = activity.from.iter().map(|from| ("from".to_owned(), person(from)));
+    let to = [("to", &activity.to), ("cc", &activity.cc)].map(|(name, these)| (name.to_owned(), people(these)));
+    let participants: Map<String, Value> = from.chain(to).chain([("bcc".to_owned(), json!([]))]).collect();
+    Value::from(participants).to_string()
 }
 
 fn listed(addresses: &[EmailAddress]) -> String {
@@ -474,13 +473,14 @@ fn listed(addresses: &[EmailAddress]) -> String {
 
 /// Text as HTML that fits into a property.
 fn fitting_html(text: &str) -> String {
-    let mut room = LONGEST_TEXT;
+    let mut room = text.chars().count().min(LONGEST_TEXT);
     loop {
         let html = prose::html(&prose::fitting(text, room));
         let length = html.chars().count();
         if length <= LONGEST_TEXT {
             return html;
         }
-        room = room.saturating_sub(length - LONGEST_TEXT);
+        // As much less as the marks make it longer.
+        room = (room * LONGEST_TEXT / length).min(room.saturating_sub(1));
     }
 }
