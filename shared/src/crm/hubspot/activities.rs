@@ -121,7 +121,7 @@ impl<L: Links + Send + Sync> WriteMeetings for HubSpotCrm<L> {
         let standing = match self.written.standing(Kind::Meeting.section(), external_event_id).await? {
             Some(id) => Some(id),
             // It may have been written without our knowing.
-            None => self.find(Kind::Meeting, external_event_id, section, deadline).await?,
+            None => Box::pin(self.find(Kind::Meeting, external_event_id, section, deadline)).await?,
         };
         let Some(id) = standing else { return Ok(()) };
         let path = ["meetings", id.as_str()];
@@ -222,7 +222,7 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
         deadline: Deadline,
     ) -> Result<String, CallError> {
         let (stands, is_as_drafted) = self.once(&draft, section, deadline).await?;
-        if is_as_drafted || self.change(&draft, &change, &stands.id, deadline).await? {
+        if is_as_drafted || Box::pin(self.change(&draft, &change, &stands.id, deadline)).await? {
             return Ok(stands.id);
         }
         // A person has deleted it.
@@ -242,9 +242,10 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
             was_there.fetch_or(id.is_some(), Ordering::Relaxed);
             id
         };
-        let find = async { self.find(draft.kind, draft.key, section, deadline).await.map(found) };
-        let create = async {
-            match self.create(draft, deadline).await {
+        // On the heap: most calls need neither.
+        let find = Box::pin(async { self.find(draft.kind, draft.key, section, deadline).await.map(found) });
+        let create = Box::pin(async {
+            match self.create_with(draft, &draft.new, deadline).await {
                 Err(error) if is_conflict(&error) => {
                     match self.find(draft.kind, draft.key, section, deadline).await.map(found)? {
                         Some(id) => Ok(id),
@@ -254,15 +255,11 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
                 }
                 created => created,
             }
-        };
+        });
         self.ready(draft.kind, section, deadline).await?;
         let stands = self.written.once(draft.kind.section(), draft.key, find, create).await?;
         let is_as_drafted = stands.is_new && !was_there.load(Ordering::Relaxed);
         Ok((stands, is_as_drafted))
-    }
-
-    async fn create(&self, draft: &Draft<'_>, deadline: Deadline) -> Result<String, CallError> {
-        self.create_with(draft, &draft.new, deadline).await
     }
 
     async fn create_without_key(
