@@ -10,6 +10,9 @@ mod owners;
 mod set_up;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use reqwest::Method;
 use serde_json::Value;
 use std::collections::HashMap;

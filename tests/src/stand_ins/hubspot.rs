@@ -108,7 +108,7 @@ impl HubSpot {
         self.site.locked(|account| account.portal.reads_other_addresses = false);
     }
 
-    /// How long what was written through the API is not found by a search; two seconds at first.
+    /// How long a record that was made through the API is not found by a search; two seconds at first.
     pub fn set_search_lag(&self, lag: Duration) {
         self.site.locked(|account| account.portal.search_lag = lag);
     }

@@ -121,7 +121,7 @@ impl<L: Links + Send + Sync> WriteMeetings for HubSpotCrm<L> {
         let standing = match self.written.standing(Kind::Meeting.section(), external_event_id).await? {
             Some(id) => Some(id),
             // It may have been written without our knowing.
-            None => self.find(Kind::Meeting, external_event_id, section, deadline).await?,
+            None => Box::pin(self.find(Kind::Meeting, external_event_id, section, deadline)).await?,
         };
         let Some(id) = standing else { return Ok(()) };
         let path = ["meetings", id.as_str()];
@@ -222,7 +222,7 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
         deadline: Deadline,
     ) -> Result<String, CallError> {
         let (stands, is_as_drafted) = self.once(&draft, section, deadline).await?;
-        if is_as_drafted || self.change(&draft, &change, &stands.id, deadline).await? {
+        if is_as_drafted || Box::pin(self.change(&draft, &change, &stands.id, deadline)).await? {
             return Ok(stands.id);
         }
         // A person has deleted it.
@@ -242,9 +242,10 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
             was_there.fetch_or(id.is_some(), Ordering::Relaxed);
             id
         };
-        let find = async { self.find(draft.kind, draft.key, section, deadline).await.map(found) };
-        let create = async {
-            match self.create(draft, deadline).await {
+        // On the heap: most calls need neither.
+        let find = Box::pin(async { self.find(draft.kind, draft.key, section, deadline).await.map(found) });
+        let create = Box::pin(async {
+            match self.create_with(draft, &draft.new, deadline).await {
                 Err(error) if is_conflict(&error) => {
                     match self.find(draft.kind, draft.key, section, deadline).await.map(found)? {
                         Some(id) => Ok(id),
@@ -254,15 +255,11 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
                 }
                 created => created,
             }
-        };
+        });
         self.ready(draft.kind, section, deadline).await?;
         let stands = self.written.once(draft.kind.section(), draft.key, find, create).await?;
         let is_as_drafted = stands.is_new && !was_there.load(Ordering::Relaxed);
         Ok((stands, is_as_drafted))
-    }
-
-    async fn create(&self, draft: &Draft<'_>, deadline: Deadline) -> Result<String, CallError> {
-        self.create_with(draft, &draft.new, deadline).await
     }
 
     async fn create_without_key(
@@ -460,12 +457,11 @@ fn due_time(day: Date) -> String {
 /// The participants of a mail in the form that HubSpot reads addresses from.
 fn participants(activity: &EmailActivity) -> String {
     let person = |address: &EmailAddress| json!({"email": address.as_str()});
-    let people = |addresses: &[EmailAddress]| addresses.iter().map(person).collect::<Vec<_>>();
-    let mut participants = json!({"to": people(&activity.to), "cc": people(&activity.cc), "bcc": []});
-    if let Some(from) = &activity.from {
-        participants["from"] = person(from);
-    }
-    participants.to_string()
+    let people = |addresses: &[EmailAddress]| addresses.iter().map(person).collect::<Value>();
+    let from = activity.from.iter().map(|from| ("from".to_owned(), person(from)));
+    let to = [("to", &activity.to), ("cc", &activity.cc)].map(|(name, these)| (name.to_owned(), people(these)));
+    let participants: Map<String, Value> = from.chain(to).chain([("bcc".to_owned(), json!([]))]).collect();
+    Value::from(participants).to_string()
 }
 
 fn listed(addresses: &[EmailAddress]) -> String {
@@ -474,13 +470,14 @@ fn listed(addresses: &[EmailAddress]) -> String {
 
 /// Text as HTML that fits into a property.
 fn fitting_html(text: &str) -> String {
-    let mut room = LONGEST_TEXT;
+    let mut room = text.chars().count().min(LONGEST_TEXT);
     loop {
         let html = prose::html(&prose::fitting(text, room));
         let length = html.chars().count();
         if length <= LONGEST_TEXT {
             return html;
         }
-        room = room.saturating_sub(length - LONGEST_TEXT);
+        // As much less as the marks make it longer.
+        room = (room * LONGEST_TEXT / length).min(room.saturating_sub(1));
     }
 }

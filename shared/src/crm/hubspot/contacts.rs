@@ -178,7 +178,8 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
         if answers.iter().any(is_unknown) && !self.is_found_by_other_addresses(section, deadline).await {
             let places: Vec<usize> = (0..answers.len()).filter(|place| is_unknown(&answers[*place])).collect();
             let unknown: Vec<EmailAddress> = places.iter().map(|place| addresses[*place].clone()).collect();
-            for (place, found) in places.into_iter().zip(self.search_others(&unknown, section, deadline).await) {
+            let searched = Box::pin(self.search_others(&unknown, section, deadline)).await;
+            for (place, found) in places.into_iter().zip(searched) {
                 answers[place] = found;
             }
         }
@@ -222,7 +223,7 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
         }
         let is = match self.written.known(FOUND_BY_OTHERS).await {
             Ok(Some(Value::Bool(known))) => known,
-            _ => match self.try_another_address(section, deadline).await {
+            _ => match Box::pin(self.try_another_address(section, deadline)).await {
                 Ok(is) => {
                     // Not remembered, it is tried again by the next process.
                     let _ = self.written.know(FOUND_BY_OTHERS, Value::from(is)).await;

@@ -55,7 +55,7 @@ impl Owners {
         {
             return Ok(Arc::clone(list));
         }
-        let list = match read(client, deadline).await {
+        let list = match Box::pin(read(client, deadline)).await {
             Ok(list) => Arc::new(list),
             Err(CallError::NotAllowed { .. }) => {
                 tracing::warn!("records get no owner: the credential needs the scope crm.objects.owners.read");

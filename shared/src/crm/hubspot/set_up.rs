@@ -98,7 +98,8 @@ impl<L: Links + Send + Sync> HubSpotCrm<L> {
             held.insert(kind, Readiness::Ready(known.clone()));
             return Ok(known);
         }
-        let (items, ready) = self.look(kind, section, deadline).await?;
+        // On the heap: it is done once a day.
+        let (items, ready) = Box::pin(self.look(kind, section, deadline)).await?;
         let remedies: Vec<&str> = items
             .iter()
             .filter_map(|item| match &item.state {

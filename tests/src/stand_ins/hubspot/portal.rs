@@ -35,8 +35,8 @@ pub(super) struct Record {
     pub(super) is_archived: bool,
     pub(super) writes: u32,
     created_at: jiff::Timestamp,
-    /// When it was last written through the API; none if it was always there.
-    written: Option<Instant>,
+    /// When it was made through the API; none if it was always there.
+    made: Option<Instant>,
     /// What it belongs to, in the order in which that was told.
     associated: BTreeMap<&'static str, Vec<String>>,
 }
@@ -101,7 +101,6 @@ impl Shelf {
         }
         let record = &mut self.records[place];
         record.writes += 1;
-        record.written = Some(Instant::now());
     }
 }
 
@@ -297,6 +296,7 @@ impl Portal {
         let kind = self.shelf_mut(object)?;
         let place = kind.by_id[&id];
         kind.set(place, &values);
+        kind.records[place].made = Some(Instant::now());
         for (to, to_id) in links {
             self.link((object, &id), (to, &to_id));
         }
@@ -455,7 +455,7 @@ impl Portal {
             refuse_filter(kind, filter)?;
         }
         let is_indexed = |record: &Record| {
-            record.written.is_none_or(|at| now.duration_since(at) >= self.search_lag) && !record.is_archived
+            record.made.is_none_or(|at| now.duration_since(at) >= self.search_lag) && !record.is_archived
         };
         let fits = |record: &&Record| {
             is_indexed(record)
