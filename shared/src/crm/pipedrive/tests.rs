@@ -1,0 +1,1 @@
+//! What the stand-in of Pipedrive cannot show: sizes, odd answers, and what fails in part.
