@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::dialect::WINDOW;
@@ -34,22 +36,53 @@ pub(super) const PHONES: &str = "phones";
 const LONGEST_TEXT: usize = 255;
 
 /// Keeps this instance's searches within what Pipedrive takes.
-#[derive(Default)]
-pub(super) struct SearchPace(tokio::sync::Mutex<VecDeque<Instant>>);
+pub(super) struct SearchPace {
+    turns: Semaphore,
+    /// When each turn that nobody has may be taken, the earliest first.
+    from: Mutex<VecDeque<Instant>>,
+}
+
+impl Default for SearchPace {
+    fn default() -> Self {
+        let from = std::iter::repeat_n(Instant::now(), SEARCHES_IN_A_WINDOW).collect();
+        Self { turns: Semaphore::new(SEARCHES_IN_A_WINDOW), from: Mutex::new(from) }
+    }
+}
+
+/// A turn to search. It ends with the answer: only then it is certain that Pipedrive has counted the search.
+struct Turn<'a> {
+    pace: &'a SearchPace,
+    _one: SemaphorePermit<'a>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.pace.from().push_back(Instant::now() + WINDOW);
+    }
+}
 
 impl SearchPace {
-    async fn turn(&self, api: &'static str, deadline: Deadline) -> Result<(), CallError> {
-        let turn = async {
-            let mut recent = self.0.lock().await;
-            while recent.len() >= SEARCHES_IN_A_WINDOW {
-                if let Some(first) = recent.front() {
-                    sleep_until(*first + WINDOW).await;
-                }
-                recent.pop_front();
-            }
-            recent.push_back(Instant::now());
-        };
-        timeout(deadline.left(), turn).await.map_err(|_| CallError::OutOfTime { api })
+    async fn turn(&self, api: &'static str, deadline: Deadline) -> Result<Turn<'_>, CallError> {
+        let out_of_time = |_| CallError::OutOfTime { api };
+        let turn = timeout(deadline.left(), self.turns.acquire()).await.map_err(out_of_time)?;
+        // The semaphore is never closed.
+        let turn = turn.map_err(|_| CallError::OutOfTime { api })?;
+        let from = self.from().front().copied();
+        if let Some(from) = from
+            && from.saturating_duration_since(Instant::now()) >= deadline.left()
+        {
+            return Err(CallError::OutOfTime { api });
+        }
+        let from = self.from().pop_front();
+        let turn = Turn { pace: self, _one: turn };
+        if let Some(from) = from {
+            sleep_until(from).await;
+        }
+        Ok(turn)
+    }
+
+    fn from(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +189,7 @@ impl<L: Links + Send + Sync> UpdateContacts for PipedriveCrm<L> {
 impl<L: Links + Send + Sync> PipedriveCrm<L> {
     /// The ids of those who have the address.
     async fn persons_with(&self, address: &EmailAddress, deadline: Deadline) -> Result<Vec<u64>, CallError> {
-        self.search_pace.turn(self.client.name(), deadline).await?;
+        let _turn = self.search_pace.turn(self.client.name(), deadline).await?;
         let hits: Answer<Hits> = self
             .client
             .request(Method::GET, &["api", "v2", "persons", "search"], "search for persons")
@@ -373,15 +406,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn eleventh_search_waits_for_the_window_to_end_or_gives_up_at_the_deadline() {
         let pace = SearchPace::default();
+        let ample = Deadline::after(std::time::Duration::from_secs(5));
         let begun = Instant::now();
-        for _ in 0..11 {
-            pace.turn("the CRM", Deadline::after(std::time::Duration::from_secs(5))).await.expect("a turn");
-        }
-        assert_eq!(begun.elapsed(), WINDOW);
-        for _ in 0..9 {
-            pace.turn("the CRM", Deadline::after(std::time::Duration::from_secs(5))).await.expect("a turn");
+        for _ in 0..SEARCHES_IN_A_WINDOW {
+            let turn = pace.turn("the CRM", ample).await.expect("a turn");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            drop(turn);
         }
         let short = Deadline::after(std::time::Duration::from_millis(100));
-        assert_eq!(pace.turn("the CRM", short).await, Err(CallError::OutOfTime { api: "the CRM" }));
+        assert_eq!(pace.turn("the CRM", short).await.err(), Some(CallError::OutOfTime { api: "the CRM" }));
+        pace.turn("the CRM", ample).await.expect("a turn");
+        assert_eq!(begun.elapsed(), WINDOW + std::time::Duration::from_millis(10), "counted from the first answer");
     }
 }

@@ -22,9 +22,11 @@ pub(super) const WINDOW: Duration = Duration::from_secs(2);
 /// A time until the end of the window that is longer than this is none.
 const LONGEST_WINDOW: f64 = 60.0;
 
-/// How long Pipedrive is left alone when nothing but time helps. It makes no promise when a day's budget is renewed: at
-/// midnight of a server. The client asks again earlier.
-const LONG: Duration = Duration::from_hours(1);
+/// How soon a message is tried again once a day's budget is used up, which is renewed at a server's midnight.
+const UNTIL_ANOTHER_DAY: Duration = Duration::from_hours(1);
+
+/// How long Pipedrive is left alone while it blocks calls.
+const WHILE_BLOCKED: Duration = Duration::from_mins(15);
 
 /// What is left of the day's budget of tokens. Not on the page "Rate limiting", and sent all the same.
 const TOKENS_LEFT_TODAY: &str = "x-daily-ratelimit-token-remaining";
@@ -72,7 +74,7 @@ fn judge(reply: &Reply) -> Option<Judgement> {
         // Sent instead of a 429 to those who go on after one (the page "Rate limiting").
         (StatusCode::FORBIDDEN, None) => {
             let allowance = "it blocks this address for a while, because calls went on after it had asked for a pause";
-            Some(Judgement::TooManyCalls { wait: LONG, allowance: allowance.to_owned() })
+            Some(Judgement::TooManyCalls { wait: WHILE_BLOCKED, allowance: allowance.to_owned() })
         }
         // 402 is an account that is not open, for example because its trial has ended: nothing is wrong with the request.
         (StatusCode::FORBIDDEN | StatusCode::PAYMENT_REQUIRED, Some(envelope)) => {
@@ -108,10 +110,13 @@ fn judge(reply: &Reply) -> Option<Judgement> {
 fn too_many_calls(headers: &HeaderMap) -> Judgement {
     let is_used_up = |name| number(headers, name).is_some_and(|left| left <= 0.0);
     if is_used_up(TOKENS_LEFT_TODAY) {
-        return Judgement::TooManyCalls { wait: LONG, allowance: DAILY_BUDGET.to_owned() };
+        return Judgement::TooManyCalls { wait: UNTIL_ANOTHER_DAY, allowance: DAILY_BUDGET.to_owned() };
     }
     if is_used_up(WRITES_LEFT_TODAY) {
-        return Judgement::TooManyCalls { wait: LONG, allowance: "the day's writes of this API token".to_owned() };
+        return Judgement::TooManyCalls {
+            wait: UNTIL_ANOTHER_DAY,
+            allowance: "the day's writes of this API token".to_owned(),
+        };
     }
     let wait = retry_after(headers).unwrap_or_default().max(rest_of_window(headers));
     Judgement::TooManyCalls { wait, allowance: BURST.to_owned() }
@@ -119,7 +124,7 @@ fn too_many_calls(headers: &HeaderMap) -> Judgement {
 
 fn allowance(headers: &HeaderMap) -> Option<(Duration, &'static str)> {
     if number(headers, TOKENS_LEFT_TODAY).is_some_and(|left| left <= 0.0) {
-        return Some((LONG, DAILY_BUDGET));
+        return Some((UNTIL_ANOTHER_DAY, DAILY_BUDGET));
     }
     let is_used_up = number(headers, "x-ratelimit-remaining").is_some_and(|left| left <= 0.0);
     is_used_up.then(|| (rest_of_window(headers), BURST))
@@ -184,10 +189,13 @@ mod tests {
 
     #[test]
     fn daily_budget_that_is_used_up_lets_no_call_through_for_long() {
-        assert_eq!(waits(429, &[("x-daily-ratelimit-token-remaining", "0"), ("retry-after", "1")], ""), Some(LONG));
-        assert_eq!(waits(429, &[("x-daily-requests-left", "0")], ""), Some(LONG));
+        assert_eq!(
+            waits(429, &[("x-daily-ratelimit-token-remaining", "0"), ("retry-after", "1")], ""),
+            Some(UNTIL_ANOTHER_DAY)
+        );
+        assert_eq!(waits(429, &[("x-daily-requests-left", "0")], ""), Some(UNTIL_ANOTHER_DAY));
         let of = |headers| allowance(&reply(200, headers, "").headers).map(|(wait, _)| wait);
-        assert_eq!(of(&[("x-daily-ratelimit-token-remaining", "0")]), Some(LONG));
+        assert_eq!(of(&[("x-daily-ratelimit-token-remaining", "0")]), Some(UNTIL_ANOTHER_DAY));
         assert_eq!(of(&[("x-daily-ratelimit-token-remaining", "5"), ("x-daily-requests-left", "0")]), None);
     }
 
@@ -206,8 +214,8 @@ mod tests {
     #[test]
     fn page_instead_of_an_answer_is_a_block_and_an_answer_is_a_right_that_is_missing() {
         let page = [("content-type", "text/html; charset=UTF-8")];
-        assert_eq!(waits(403, &page, "<html>Attention Required! | Cloudflare</html>"), Some(LONG));
-        assert_eq!(waits(403, &[], "<html>"), Some(LONG));
+        assert_eq!(waits(403, &page, "<html>Attention Required! | Cloudflare</html>"), Some(WHILE_BLOCKED));
+        assert_eq!(waits(403, &[], "<html>"), Some(WHILE_BLOCKED));
         let scope = r#"{"success":false,"error":"Scope and URL mismatch","errorCode":403,"error_info":"Please check developers.pipedrive.com"}"#;
         let words = "Scope and URL mismatch: Please check developers.pipedrive.com".to_owned();
         assert_eq!(judge(&reply(403, &[], scope)), Some(Judgement::NotAllowed { words }));
