@@ -1,4 +1,6 @@
 //! Mails, meetings and tasks as activities, and what a notetaker brings as a note.
+//!
+//! What is passed on to be awaited elsewhere is boxed: a call's future is large, and would be held several times over.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -69,7 +71,7 @@ impl<L: Links + Send + Sync> LogEmail for PipedriveCrm<L> {
             .finish();
         let find = self.find_activity(&participants, key.as_str(), deadline);
         let create = self.create_activity(&body, "logged mail", deadline);
-        Ok(self.written.once("mail", key.as_str(), find, create).await?.id)
+        Ok(self.written.once("mail", key.as_str(), Box::pin(find), Box::pin(create)).await?.id)
     }
 }
 
@@ -96,10 +98,12 @@ impl<L: Links + Send + Sync> WriteMeetings for PipedriveCrm<L> {
                 Ok(found)
             };
             let create = self.create_activity(&new, "meeting", deadline);
-            let stands = self.written.once("meeting", key, find, create).await?;
+            let stands = self.written.once("meeting", key, Box::pin(find), Box::pin(create)).await?;
             // What an earlier try has left may be older than what is to be written now.
             let holds_it = stands.is_new && !was_found.load(Ordering::Relaxed);
-            if holds_it || self.update_meeting(&stands, meeting, section, &body, &participants, deadline).await? {
+            if holds_it
+                || Box::pin(self.update_meeting(&stands, meeting, section, &body, &participants, deadline)).await?
+            {
                 return Ok(stands.id);
             }
             self.written.gone("meeting", key, &stands.id).await?;
@@ -268,7 +272,7 @@ impl<L: Links + Send + Sync> PipedriveCrm<L> {
                 let created: Answer<Created> = request.read(deadline).await.map_err(at_collection)?;
                 Ok(created.data.id.to_string())
             };
-            let stands = self.written.once("notes", key, find, create).await?;
+            let stands = self.written.once("notes", key, Box::pin(find), Box::pin(create)).await?;
             let holds_it = stands.is_new && !was_found.load(Ordering::Relaxed);
             if holds_it || self.update_note(&stands.id, &body, key, deadline).await? {
                 return Ok(stands.id);
@@ -330,7 +334,7 @@ impl<L: Links + Send + Sync> PipedriveCrm<L> {
             .finish();
         let find = self.find_activity(persons, &key, deadline);
         let create = self.create_activity(&body, "task", deadline);
-        self.written.once("task", &key, find, create).await.map(drop)
+        self.written.once("task", &key, Box::pin(find), Box::pin(create)).await.map(drop)
     }
 
     async fn create_activity(

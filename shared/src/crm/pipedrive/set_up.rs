@@ -1,4 +1,6 @@
 //! What Pipedrive needs once: custom fields of persons, and the activity types that the field map names.
+//!
+//! The look for them is boxed: it happens seldom, and would make the future of every call a large one.
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -72,8 +74,8 @@ impl<L: Links + Send + Sync> SetUp for PipedriveCrm<L> {
         let map = self.fields.current().await?;
         let mut held_types = self.held.types.lock().await;
         let mut held_keys = self.held.keys.lock().await;
-        let (mut items, keys) = self.look_for_fields(custom_fields(&map), deadline).await?;
-        let (of_types, types) = self.look_for_types(activity_types(&map), deadline).await?;
+        let (mut items, keys) = Box::pin(self.look_for_fields(custom_fields(&map), deadline)).await?;
+        let (of_types, types) = Box::pin(self.look_for_types(activity_types(&map), deadline)).await?;
         items.extend(of_types);
         self.written.know(KEYS_KNOWN_AS, json!(keys)).await?;
         self.remember(&types).await?;
@@ -96,7 +98,7 @@ impl<L: Links + Send + Sync> PipedriveCrm<L> {
         let keys = if let Some(learnt) = learnt {
             learnt
         } else {
-            let (_, keys) = self.look_for_fields(names, deadline).await?;
+            let (_, keys) = Box::pin(self.look_for_fields(names, deadline)).await?;
             self.written.know(KEYS_KNOWN_AS, json!(keys)).await?;
             keys
         };
@@ -116,7 +118,7 @@ impl<L: Links + Send + Sync> PipedriveCrm<L> {
             let types = if let Some(learnt) = learnt {
                 learnt
             } else {
-                let (_, types) = self.look_for_types(named, deadline).await?;
+                let (_, types) = Box::pin(self.look_for_types(named, deadline)).await?;
                 self.remember(&types).await?;
                 types
             };

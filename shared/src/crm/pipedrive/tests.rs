@@ -136,9 +136,9 @@ async fn mail_whose_answer_was_lost_is_looked_for_on_every_page_of_every_contact
     let other =
         json!([{"id": 1, "note": "ref nylas:mail-10"}, {"id": 2, "note": "ref nylas:mail-1", "is_deleted": true}]);
     let page = json!({"success": true, "data": other, "additional_data": {"next_cursor": "c/2"}});
-    let list = || Mock::given(method("GET")).and(path("/api/v2/activities"));
+    let activities = || Mock::given(method("GET")).and(path("/api/v2/activities"));
     let since = "2026-01-30T10:00:00Z";
-    list()
+    activities()
         .and(query_param("person_id", "5"))
         .and(query_param("updated_since", since))
         .and(query_param_is_missing("cursor"))
@@ -146,9 +146,9 @@ async fn mail_whose_answer_was_lost_is_looked_for_on_every_page_of_every_contact
         .expect(1)
         .mount(&server)
         .await;
-    list().and(query_param("cursor", "c/2")).respond_with(ok(&json!([]))).expect(1).mount(&server).await;
+    activities().and(query_param("cursor", "c/2")).respond_with(ok(&json!([]))).expect(1).mount(&server).await;
     let found = json!([{"id": 78, "note": "<p>Hello<br>ref nylas:mail-1</p>"}]);
-    list().and(query_param("person_id", "6")).respond_with(ok(&found)).expect(1).mount(&server).await;
+    activities().and(query_param("person_id", "6")).respond_with(ok(&found)).expect(1).mount(&server).await;
     assert_eq!(crm.log_email(&mail(), &key(), soon()).await, Ok("78".to_owned()));
 }
 
