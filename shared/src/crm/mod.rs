@@ -9,6 +9,7 @@ mod lookup;
 pub mod matching;
 pub mod meeting;
 pub mod notes;
+pub mod pipedrive;
 pub mod prose;
 pub mod rest;
 
