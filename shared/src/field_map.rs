@@ -42,6 +42,11 @@ impl Section {
         self.values.get(ours).and_then(|values| values.get(value)).map_or(value, String::as_str)
     }
 
+    /// What fields of ours are called at the other end, those that are not sent left out.
+    pub fn all_theirs(&self) -> impl Iterator<Item = &str> {
+        self.fields.values().map(String::as_str).filter(|theirs| !theirs.is_empty())
+    }
+
     /// What is always sent, as it stands.
     #[must_use]
     pub fn fixed(&self) -> &Map<String, Value> {
