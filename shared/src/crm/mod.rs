@@ -10,6 +10,7 @@ pub mod meeting;
 pub mod notes;
 pub mod prose;
 pub mod rest;
+pub mod salesforce;
 
 pub use lookup::BatchLookup;
 
