@@ -12,6 +12,7 @@ pub mod nylas_webhook;
 pub mod openapi;
 pub mod rest_crm;
 pub mod rest_tickets;
+pub mod salesforce;
 mod server;
 pub mod ticket_system;
 
@@ -23,6 +24,7 @@ pub use nylas::{GeneratedContacts, Grant, Nylas, generated_contact, generated_cr
 pub use nylas_webhook::NylasWebhook;
 pub use rest_crm::{ContactField, CrmContact, RestCrm};
 pub use rest_tickets::RestTickets;
+pub use salesforce::Salesforce;
 pub use server::{Call, CallLog};
 
 /// Why a stand-in could not do what it was asked for.
