@@ -12,6 +12,7 @@ pub mod notes;
 pub mod pipedrive;
 pub mod prose;
 pub mod rest;
+pub mod salesforce;
 
 pub use lookup::BatchLookup;
 

@@ -391,6 +391,16 @@ pub trait Links: Sync {
     ) -> impl Future<Output = Result<PutLink, StoreError>> + Send;
 }
 
+impl<L: Links + Send> Links for Arc<L> {
+    async fn get(&self, key: &LinkKey) -> Result<Option<StoredLink>, StoreError> {
+        (**self).get(key).await
+    }
+
+    async fn put(&self, link: &Link, expected: Option<Revision>, now: Timestamp) -> Result<PutLink, StoreError> {
+        (**self).put(link, expected, now).await
+    }
+}
+
 /// Links in numbers.
 pub trait ManyLinks: Links {
     /// Reads links, consistently, in the order of their keys.

@@ -362,6 +362,17 @@ impl ApiClient {
         ApiRequest { client: self, what, request: self.http.request(method, url) }
     }
 
+    /// Judges an answer that came as a part of another one, as in a batch, as if it had come alone.
+    ///
+    /// # Errors
+    /// Those of a call. After a credential that was refused in a part, the next call gets another one.
+    pub fn judge_part(&self, status: StatusCode, body: Vec<u8>, what: &'static str) -> Result<Reply, CallError> {
+        if status == StatusCode::UNAUTHORIZED {
+            *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        self.judge(Reply { status, headers: HeaderMap::new(), body }, what)
+    }
+
     /// How many calls have been made so far, those that failed included.
     #[must_use]
     pub fn calls_made(&self) -> u64 {

@@ -96,6 +96,12 @@ impl Mint {
             return Err(CallError::Unavailable { api, problem, retry_after, answered: true });
         }
         let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+        if refusal.error.is_none() {
+            // Whatever it was that answered, it was no token endpoint (RFC 6749, 5.2): nothing is said of the credential.
+            return Err(unavailable(format!(
+                "its token endpoint answered {status} without a reason; check its address"
+            )));
+        }
         let words = [refusal.error, refusal.error_description].into_iter().flatten().collect::<Vec<_>>().join(": ");
         Err(not_allowed(status, words))
     }
