@@ -36,12 +36,12 @@ build-local: tools
 	@$(say) "Building the sandbox (cold: a few minutes; then seconds)"
 	@cargo build $(CARGO_SET) --bin sandbox
 
-demo: build-local ## Deploy to the local engine, replay events/, show what arrived in the CRM
+demo: build-local ## Deploy to the local engine, replay events/, show what arrived: [CRM=rest|hubspot|salesforce|pipedrive] [TICKETS=rest|zendesk|jira]
 	@$(say) "Running the demo"
-	@$(SANDBOX) demo
+	@$(SANDBOX) demo $(if $(CRM),--crm "$(CRM)") $(if $(TICKETS),--tickets "$(TICKETS)")
 
-up: build-local ## Start the same world and leave it running
-	@$(SANDBOX) up
+up: build-local ## Start the same world and leave it running: [CRM=] [TICKETS=]
+	@$(SANDBOX) up $(if $(CRM),--crm "$(CRM)") $(if $(TICKETS),--tickets "$(TICKETS)")
 
 down: ## End what `make up` left running
 	@if [ -x $(SANDBOX) ]; then $(SANDBOX) down; else echo "nothing is running here"; fi

@@ -209,3 +209,47 @@ fn every_sample_is_json_and_belongs_to_a_function_or_the_demo() {
         }
     }
 }
+
+/// One table of the docs: a row for each of our fields, a column for each system.
+fn table_of_fields(systems: &[(&str, &str, &str)]) -> String {
+    let files: Vec<toml::Table> = systems.iter().map(|(_, _, file)| file.parse().expect("TOML")).collect();
+    let names = systems.iter().map(|(name, ..)| format!(" {name} |")).collect::<String>();
+    let mut table = format!("| thing | our field |{names}\n|---|---|{}\n", "---|".repeat(systems.len()));
+    let of = |place: usize, thing: &str| {
+        let sections = files[place].get(systems[place].1).and_then(toml::Value::as_table);
+        sections.and_then(|sections| sections.get(thing)?.get("fields")?.as_table())
+    };
+    for thing in ["contact", "lead", "mail", "meeting", "notes", "task", "ticket", "comment"] {
+        let ours: BTreeSet<&String> =
+            (0..files.len()).filter_map(|place| of(place, thing)).flat_map(toml::Table::keys).collect();
+        for field in ours {
+            let cells =
+                (0..files.len()).map(|place| match of(place, thing).and_then(|fields| fields.get(field)?.as_str()) {
+                    Some("") => " off |".to_owned(),
+                    Some(theirs) => format!(" `{theirs}` |"),
+                    None => " – |".to_owned(),
+                });
+            table.push_str(&format!("| {thing} | `{field}` |{}\n", cells.collect::<String>()));
+        }
+    }
+    table
+}
+
+#[test]
+fn tables_of_fields_in_the_docs_are_those_of_the_built_in_files() {
+    use shared::crm::{hubspot, pipedrive, salesforce};
+    use shared::tickets::{jira, zendesk};
+    let docs = fs::read_to_string(root().join("docs/systems.md")).expect("the docs");
+    let of_crms = table_of_fields(&[
+        ("HubSpot", hubspot::SYSTEM, hubspot::FIELDS),
+        ("Salesforce", salesforce::SYSTEM, salesforce::FIELDS),
+        ("Pipedrive", pipedrive::SYSTEM, pipedrive::FIELDS),
+    ]);
+    let of_tickets =
+        table_of_fields(&[("Zendesk", zendesk::SYSTEM, zendesk::FIELDS), ("Jira", jira::SYSTEM, jira::FIELDS)]);
+    for (what, table) in [("CRMs", of_crms), ("ticket systems", of_tickets)] {
+        let (_, rest) = docs.split_once(&format!("<!-- fields of {what} -->\n")).expect("the marker");
+        let (shown, _) = rest.split_once("<!-- end -->").expect("the marker");
+        assert!(shown.trim() == table.trim(), "docs/systems.md shows other fields of {what} than there are:\n{table}");
+    }
+}

@@ -40,6 +40,8 @@ mod onboarding;
 mod operator;
 #[path = "end_to_end/support.rs"]
 mod support;
+#[path = "end_to_end/vendors.rs"]
+mod vendors;
 
 /// Stands in every personal field of this suite's mails and may stand in no log line.
 const CANARY: &str = "canary4f9a";

@@ -45,6 +45,8 @@ impl Section {
     /// What is said of the values of one of our fields: each with what it is called at the other end.
     pub fn translations(&self, ours: &str) -> impl Iterator<Item = (&str, &str)> {
         self.values.get(ours).into_iter().flatten().map(|(value, theirs)| (value.as_str(), theirs.as_str()))
+    }
+
     /// What fields of ours are called at the other end, those that are not sent left out.
     pub fn all_theirs(&self) -> impl Iterator<Item = &str> {
         self.fields.values().map(String::as_str).filter(|theirs| !theirs.is_empty())

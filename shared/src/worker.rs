@@ -8,25 +8,41 @@ use crate::aws::leases::DynamoLeases;
 use crate::aws::links::DynamoLinks;
 use crate::aws::never_log::NeverLogFile;
 use crate::aws::secrets::Secrets;
+use crate::aws::settings_file::SettingsFile;
 use crate::aws::worker_queue::WorkerQueue;
-use crate::configuration::{ConfigurationError, Environment};
+use crate::configuration::{ConfigurationError, Environment, parse_base_url};
+use crate::crm::hubspot::{self, HubSpotCrm};
+use crate::crm::pipedrive::{self, PipedriveCrm};
+use crate::crm::provider::{self, CrmProvider};
 use crate::crm::rest::RestCrm;
+use crate::crm::salesforce::{self, SalesforceCrm};
 use crate::domain::address::CompanyDomains;
 use crate::domain::own_mail::LoopId;
 use crate::engine::{Clock, Engine, RetryPolicy};
-use crate::http::{ApiClient, ApiSettings, Credential, http_client};
+use crate::field_map::{FIELDS_KEY, FieldMaps};
+use crate::http::{ApiClient, ApiSettings, Authorization, Credential, http_client};
 use crate::nylas::Nylas;
+use crate::tickets::jira::{self, JiraTickets};
+use crate::tickets::provider::{self as ticket_provider, TicketProvider};
 use crate::tickets::rest::RestTickets;
+use crate::tickets::zendesk::{self, ZendeskTickets};
+use crate::written::Written;
 use std::time::Duration;
+use url::Url;
 
 /// The longest that a call to AWS may take.
 const LONGEST_AWS_CALL: Duration = Duration::from_secs(2);
 
-/// The CRM that a stack is configured for. Further systems become further variants of it.
-pub type Crm = RestCrm;
+/// Where Salesforce's and Pipedrive's users sign in, unless a stack says otherwise (Salesforce help, OAuth 2.0 JWT Bearer
+/// Flow; Pipedrive developers, OAuth authorization).
+const SALESFORCE_LOGIN: &str = "https://login.salesforce.com";
+const PIPEDRIVE_LOGIN: &str = "https://oauth.pipedrive.com";
+
+/// The CRM that a stack is configured for.
+pub type Crm = provider::Crm<DynamoLinks>;
 
 /// The ticket system that a stack is configured for.
-pub type Tickets = RestTickets;
+pub type Tickets = ticket_provider::Tickets<DynamoLinks>;
 
 /// The clients and settings that every queue worker has.
 pub struct Worker {
@@ -115,17 +131,55 @@ impl Systems {
             tracing::warn!(parameter = "CrmBaseUrl", "writing to the CRM is off: the parameter is empty");
             return Ok(None);
         };
-        must_be_rest(environment, "CRM_PROVIDER")?;
-        Ok(Some(RestCrm::new(ApiClient::new(
-            self.http.clone(),
-            ApiSettings {
+        let provider = environment.parsed("CRM_PROVIDER", CrmProvider::Rest, str::parse::<CrmProvider>)?;
+        let calls_per_second = Some(calls_per_second(environment)?);
+        let client = |credential| {
+            let settings = ApiSettings {
                 name: "the CRM",
-                base_url,
-                credential: self.stored(environment, "CRM_API_KEY_SECRET_ARN")?,
+                base_url: base_url.clone(),
+                credential,
                 credential_parameter: "CrmApiKey",
-                calls_per_second: Some(calls_per_second(environment)?),
-            },
-        ))))
+                calls_per_second,
+            };
+            ApiClient::new(self.http.clone(), settings)
+        };
+        let key = || self.stored(environment, "CRM_API_KEY_SECRET_ARN");
+        let written = |system| self.written(environment, system);
+        let fields = |system, built_in| self.fields(environment, system, built_in);
+        Ok(Some(match provider {
+            CrmProvider::Rest => Crm::Rest(RestCrm::new(client(key()?))),
+            CrmProvider::HubSpot => Crm::HubSpot(HubSpotCrm::new(
+                client(key()?).speaking(hubspot::dialect()),
+                written(hubspot::SYSTEM)?,
+                fields(hubspot::SYSTEM, hubspot::FIELDS)?,
+            )),
+            CrmProvider::Salesforce => {
+                let client_id = environment.required("CRM_CLIENT_ID")?;
+                let username = environment.optional("CRM_USERNAME");
+                let mint =
+                    salesforce::mint(&base_url, key()?, client_id, username, login(environment, SALESFORCE_LOGIN)?);
+                Crm::Salesforce(SalesforceCrm::new(
+                    client(Credential::Minted(mint)).speaking(salesforce::dialect()),
+                    written(salesforce::SYSTEM)?,
+                    fields(salesforce::SYSTEM, salesforce::FIELDS)?,
+                ))
+            }
+            CrmProvider::Pipedrive => {
+                let (credential, authorization) = if environment.optional("CRM_REFRESH_TOKEN_SECRET_ARN").is_none() {
+                    (key()?, Authorization::Header("x-api-token"))
+                } else {
+                    let refresh_token = self.stored(environment, "CRM_REFRESH_TOKEN_SECRET_ARN")?;
+                    let client_id = environment.required("CRM_CLIENT_ID")?;
+                    let mint = pipedrive::mint(&login(environment, PIPEDRIVE_LOGIN)?, key()?, refresh_token, client_id);
+                    (Credential::Minted(mint), Authorization::Bearer)
+                };
+                Crm::Pipedrive(PipedriveCrm::new(
+                    client(credential).speaking(pipedrive::dialect(authorization)),
+                    written(pipedrive::SYSTEM)?,
+                    fields(pipedrive::SYSTEM, pipedrive::FIELDS)?,
+                ))
+            }
+        }))
     }
 
     /// The ticket system; none, which is said, while `TicketBaseUrl` is not set.
@@ -137,17 +191,48 @@ impl Systems {
             tracing::warn!(parameter = "TicketBaseUrl", "opening tickets is off: the parameter is empty");
             return Ok(None);
         };
-        must_be_rest(environment, "TICKET_PROVIDER")?;
-        Ok(Some(RestTickets::new(ApiClient::new(
-            self.http.clone(),
-            ApiSettings {
-                name: "the ticket system",
-                base_url,
-                credential: self.stored(environment, "TICKET_API_KEY_SECRET_ARN")?,
-                credential_parameter: "TicketApiKey",
-                calls_per_second: None,
-            },
-        ))))
+        let provider = environment.parsed("TICKET_PROVIDER", TicketProvider::Rest, str::parse::<TicketProvider>)?;
+        let settings = ApiSettings {
+            name: "the ticket system",
+            base_url,
+            credential: self.stored(environment, "TICKET_API_KEY_SECRET_ARN")?,
+            credential_parameter: "TicketApiKey",
+            calls_per_second: None,
+        };
+        let client = ApiClient::new(self.http.clone(), settings);
+        Ok(Some(match provider {
+            TicketProvider::Rest => Tickets::Rest(RestTickets::new(client)),
+            TicketProvider::Zendesk => Tickets::Zendesk(ZendeskTickets::new(
+                client.speaking(zendesk::dialect()),
+                self.written(environment, zendesk::SYSTEM)?,
+                self.fields(environment, zendesk::SYSTEM, zendesk::FIELDS)?,
+            )),
+            TicketProvider::Jira => Tickets::Jira(JiraTickets::new(
+                client.speaking(jira::dialect()),
+                self.written(environment, jira::SYSTEM)?,
+                self.fields(environment, jira::SYSTEM, jira::FIELDS)?,
+                environment.required("TICKET_PROJECT")?,
+            )),
+        }))
+    }
+
+    fn written(
+        &self,
+        environment: &Environment,
+        system: &'static str,
+    ) -> Result<Written<DynamoLinks>, ConfigurationError> {
+        let links = DynamoLinks::new(&self.sdk, environment.required("LINKS_TABLE")?);
+        Ok(Written::new(links, Clock::system(), system))
+    }
+
+    fn fields(
+        &self,
+        environment: &Environment,
+        system: &'static str,
+        built_in: &'static str,
+    ) -> Result<FieldMaps, ConfigurationError> {
+        let bucket = environment.required("ARCHIVE_BUCKET")?;
+        Ok(FieldMaps::new(system, built_in, SettingsFile::new(&self.sdk, bucket, FIELDS_KEY)))
     }
 
     fn stored(&self, environment: &Environment, variable: &'static str) -> Result<Credential, ConfigurationError> {
@@ -224,11 +309,13 @@ impl Worker {
     }
 }
 
-/// Refuses the name of a system that this release has no adapter for.
-fn must_be_rest(environment: &Environment, variable: &'static str) -> Result<(), ConfigurationError> {
-    environment.parsed(variable, (), |provider| match provider {
-        "rest" => Ok(()),
-        _ => Err("this release has no adapter for it; rest is the only one"),
+/// Where the CRM's users sign in.
+fn login(environment: &Environment, usual: &'static str) -> Result<Url, ConfigurationError> {
+    let login = environment.optional("CRM_LOGIN_URL").unwrap_or_else(|| usual.to_owned());
+    parse_base_url(&login).map_err(|problem| ConfigurationError::Invalid {
+        variable: "CRM_LOGIN_URL",
+        problem: problem.to_string(),
+        value: login,
     })
 }
 
@@ -256,12 +343,13 @@ mod tests {
     }
 
     #[test]
-    fn system_without_an_adapter_is_refused_by_name() {
-        let refused = |provider| must_be_rest(&Environment::of(&[("CRM_PROVIDER", provider)]), "CRM_PROVIDER");
-        assert_eq!(must_be_rest(&Environment::of(&[]), "CRM_PROVIDER"), Ok(()));
-        assert_eq!(refused("rest"), Ok(()));
-        let error = refused("siebel").expect_err("refused").to_string();
-        assert!(error.contains("CRM_PROVIDER") && error.contains("siebel"), "{error}");
+    fn users_sign_in_where_the_vendor_has_them_unless_the_stack_says_otherwise() {
+        let at = |variables: &[(&str, &str)]| login(&Environment::of(variables), SALESFORCE_LOGIN).map(String::from);
+        assert_eq!(at(&[]), Ok("https://login.salesforce.com/".to_owned()));
+        let sandbox = [("CRM_LOGIN_URL", "https://test.salesforce.com")];
+        assert_eq!(at(&sandbox), Ok("https://test.salesforce.com/".to_owned()));
+        let error = at(&[("CRM_LOGIN_URL", "ftp://x")]).expect_err("refused").to_string();
+        assert!(error.contains("CRM_LOGIN_URL"), "{error}");
     }
 
     #[test]

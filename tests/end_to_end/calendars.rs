@@ -65,7 +65,7 @@ pub(super) fn rep(grant: &str) -> Grant {
 }
 
 /// The calendar holds the event, and Nylas notifies of it.
-async fn happens(world: &World, kind: &str, event: &Value) -> DecisionRecord {
+pub(super) async fn happens(world: &World, kind: &str, event: &Value) -> DecisionRecord {
     holds(world, event);
     deliver(world, &told(kind, event)).await;
     decided_in(world, &notification_id(kind, event)).await

@@ -96,7 +96,7 @@ pub(super) fn available(mark: &str, grant: Option<&str>, id: &str, media: &Value
     news("notetaker.media", mark, grant, id, json!({"state": "available", "status": "available", "media": media}))
 }
 
-async fn decided_on(world: &World, notification: &Value) -> DecisionRecord {
+pub(super) async fn decided_on(world: &World, notification: &Value) -> DecisionRecord {
     deliver(world, notification).await;
     decided_in(world, notification["id"].as_str().expect("an id")).await
 }

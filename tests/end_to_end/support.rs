@@ -16,7 +16,7 @@ const FUNCTION: &str = "ticket-triage";
 
 /// A mail to a support mailbox.
 #[derive(Clone)]
-struct Letter {
+pub(super) struct Letter {
     id: String,
     grant: &'static str,
     from: String,
@@ -49,11 +49,11 @@ impl Letter {
     }
 
     /// A mail that tells of a bug.
-    fn bug(id: &str, from: &str) -> Self {
+    pub(super) fn bug(id: &str, from: &str) -> Self {
         Self::new(id, from, "The export", "The export crashes when I pick a date.")
     }
 
-    fn in_thread_of(mut self, other: &str) -> Self {
+    pub(super) fn in_thread_of(mut self, other: &str) -> Self {
         self.thread = format!("thread-{other}");
         self
     }
@@ -81,7 +81,7 @@ impl Letter {
     }
 
     /// Lets the mailbox hold the mail, and answers the notification of it.
-    fn held(&self, world: &World) -> Value {
+    pub(super) fn held(&self, world: &World) -> Value {
         let headers: Vec<Value> =
             self.headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         if self.grant == SECOND_SUPPORT_GRANT {
@@ -94,7 +94,7 @@ impl Letter {
     }
 
     /// Lets the mailbox hold the mail, notifies of it, and answers what was decided.
-    async fn decided(&self, world: &World) -> DecisionRecord {
+    pub(super) async fn decided(&self, world: &World) -> DecisionRecord {
         deliver(world, &self.held(world)).await;
         done(world, &self.id).await
     }
@@ -130,7 +130,7 @@ async fn in_state(world: &World, id: &str, state: &str) -> DecisionRecord {
     }
 }
 
-async fn done(world: &World, id: &str) -> DecisionRecord {
+pub(super) async fn done(world: &World, id: &str) -> DecisionRecord {
     in_state(world, id, "done").await
 }
 

@@ -16,7 +16,8 @@ use crate::customers::{Customers, event, mails_to, tell};
 use crate::local_engine::{LocalEngine, Stack, project_root};
 use crate::samples::{Sample, read_folder};
 use crate::stack_view::{DecisionRecord, StackView, ViewError};
-use crate::stand_ins::rest_crm::{ContactField, CrmContact, RestCrm};
+use crate::stand_ins::crm::{CrmStandIn, SeenStatus};
+use crate::stand_ins::rest_crm::{ContactField, CrmContact};
 use crate::stand_ins::{Fault, FaultRule, StandInError};
 use crate::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World, WorldError};
 
@@ -84,7 +85,9 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         Ok(()) => say("Nylas's challenge was answered"),
         Err(failure) => say(&format!("Nylas's challenge failed: {failure}")),
     }
-    world.crm.faults().add(FaultRule::next(1, Fault::status(503)).on("POST", "/activities"));
+    let crm = world.seen_crm();
+    let (method, path) = call_that_logs(crm.provider());
+    crm.faults().add(FaultRule::next(1, Fault::status(503)).on(method, path));
     say("the CRM will answer 503 to the first activity, so that one retry can be seen");
 
     let (of_notetakers, samples): (Vec<Sample>, Vec<Sample>) =
@@ -109,7 +112,7 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
         send_all(world, of_notetakers.into_iter().map(|sample| with_links(world, sample)).collect()).await?;
     wait_until_decided(world, &of_notetakers, "news of notetakers", &mut say).await?;
     sent.extend(of_notetakers);
-    let contacts_before = world.crm.contacts();
+    let contacts_before = crm.contacts();
     let (other_book, of_contacts) = of_contacts.split_at(1);
     say(
         "contacts change in address books: first Tobias's says of Marta what the CRM says, then Ines's says something newer",
@@ -134,13 +137,14 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     let support = support_decisions(world).await?;
     decisions.extend(support.iter().map(|record| (record.notification_id.clone(), record.clone())));
     say(&format!("\nWhat went in, and what was decided\n{}", requests_table(&sent, &decisions)));
-    say(&format!("\nThe activities that the CRM now holds\n{}", activities_table(&world.crm)));
-    say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(&world.crm)));
-    say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(&world.crm)));
+    say(&format!("\nThe activities that the CRM now holds\n{}", mails_table_of(crm)));
+    say(&format!("\nThe meetings that the CRM now holds\n{}", meetings_table(crm)));
+    say(&format!("\nWhat the CRM now holds of what was said\n{}", notes_table(crm)));
+    say(&format!("\nWhat was promised there, as tasks\n{}", tasks_table(crm)));
     say(&format!("\nThe tickets that support mail became\n{}", tickets_table(world, &support)));
     say(&format!(
         "\nWhat the address books changed in the CRM (a number without a country code stays as it was typed, for the sandbox sets no PhoneRegion)\n{}",
-        changed_table(&contacts_before, &world.crm.contacts())
+        changed_table(&contacts_before, &crm.contacts())
     ));
     say(&format!(
         "\nWhat the address books say otherwise, and what was kept because it is somebody's own\n{}",
@@ -154,6 +158,16 @@ pub async fn replay(world: &World, mut say: impl FnMut(&str)) -> Result<(), Worl
     say(&format!("\nWhat people were told at once\n {}", told.join("\n ")));
     say(&format!("\nWhat lies in the queues\n{}", queues_table(world).await?));
     Ok(())
+}
+
+/// The call with which a mail is logged in a CRM.
+fn call_that_logs(provider: &str) -> (&'static str, &'static str) {
+    match provider {
+        "hubspot" => ("POST", "/crm/v3/objects/emails"),
+        "salesforce" => ("PATCH", "/services/data/v63.0/sobjects/Task"),
+        "pipedrive" => ("POST", "/api/v2/activities"),
+        _ => ("POST", "/activities"),
+    }
 }
 
 /// The samples of a folder, in the order in which Nylas told of them.
@@ -179,17 +193,17 @@ async fn support_decisions(world: &World) -> Result<Vec<DecisionRecord>, WorldEr
 
 fn tickets_table(world: &World, decisions: &[DecisionRecord]) -> Table {
     let mut table = table(&["ticket", "subject", "from", "desk", "priority", "because of", "more mails of it"]);
-    for ticket in world.tickets.tickets() {
+    for ticket in world.seen_tickets().tickets() {
         let opened_by = |record: &&DecisionRecord| {
             record.became.as_ref() == Some(&ticket.id) && record.reason.contains("new ticket")
         };
-        let comments = ticket.comments.iter().map(|comment| comment.from.email.as_str());
+        let comments = ticket.comments.iter().map(|comment| comment.author.as_deref().unwrap_or("one"));
         table.add_row([
             ticket.id.clone(),
-            ticket.subject.clone().unwrap_or_default(),
-            domain_of(&ticket.from.email),
-            ticket.desk.clone(),
-            ticket.priority.clone(),
+            ticket.subject.clone(),
+            ticket.requester.as_deref().map(domain_of).unwrap_or_default(),
+            or_dash(ticket.desk.clone()),
+            or_dash(ticket.priority.clone()),
             decisions.iter().find(opened_by).map(because).unwrap_or_default(),
             comments.collect::<Vec<_>>().join("\n"),
         ]);
@@ -244,19 +258,18 @@ struct Night {
     accounts: usize,
     counts: BTreeMap<String, u64>,
     findings: Vec<Finding>,
-    lookups: usize,
-    writes: usize,
+    calls: usize,
 }
 
 /// Lets contact-sync look through all address books, begun as the schedule does it.
 async fn night(world: &World) -> Result<Night, WorldError> {
-    let calls = || (world.crm.lookups(), world.crm.patches());
-    let before = calls();
+    let crm = world.seen_crm();
+    let before = crm.calls().total();
     let event = json!({ "type": SYNC }).to_string();
     let begun = world.engine.invoke(world.stack.function_name(CONTACTS_QUEUE)?, &event).await?;
     let run = begun["queued"].as_str().unwrap_or_default();
     world.view.emptied(world.stack.queue_url(CONTACTS_QUEUE)?, PATIENCE).await?;
-    let after = calls();
+    let calls = crm.calls().total() - before;
     let links = DynamoLinks::new(&world.engine.aws_config().await, world.stack.links_table()?.to_owned());
     let came_to = async |part: &str| -> Result<Progress, WorldError> {
         let read = progress(&links, &run_key(CONTACTS, part)).await;
@@ -264,13 +277,7 @@ async fn night(world: &World) -> Result<Night, WorldError> {
         Ok(read.unwrap_or_default())
     };
     let accounts = came_to(run).await?.parts;
-    let mut night = Night {
-        accounts: accounts.len(),
-        counts: BTreeMap::new(),
-        findings: Vec::new(),
-        lookups: after.0 - before.0,
-        writes: after.1 - before.1,
-    };
+    let mut night = Night { accounts: accounts.len(), counts: BTreeMap::new(), findings: Vec::new(), calls };
     for account in accounts {
         let share = came_to(&part_of(run, Some(&account))).await?;
         for (name, count) in share.counts {
@@ -314,16 +321,8 @@ fn kept_table(contacts: &[CrmContact], findings: &[Finding]) -> Table {
 }
 
 fn nights_table(nights: &[Night]) -> Table {
-    let mut table = table(&[
-        "night",
-        "accounts",
-        "contacts",
-        "changed",
-        "unchanged",
-        "left alone, and why",
-        "lookups in the CRM",
-        "writes to the CRM",
-    ]);
+    let mut table =
+        table(&["night", "accounts", "contacts", "changed", "unchanged", "left alone, and why", "calls to the CRM"]);
     for (number, night) in nights.iter().enumerate() {
         let count = |name: &str| night.counts.get(name).copied().unwrap_or_default().to_string();
         let skipped = night.counts.iter().filter_map(|(name, count)| Some((name.strip_prefix("skipped: ")?, count)));
@@ -334,8 +333,7 @@ fn nights_table(nights: &[Night]) -> Table {
             count("changed"),
             count("unchanged"),
             skipped.map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join("\n"),
-            night.lookups.to_string(),
-            night.writes.to_string(),
+            night.calls.to_string(),
         ]);
     }
     table
@@ -654,106 +652,86 @@ fn told_by_status(sent: &Sent) -> (String, String) {
     ("–".to_owned(), why.to_owned())
 }
 
-fn activities_table(crm: &RestCrm) -> Table {
-    let mut table = table(&["activity", "subject", "direction", "contacts", "deal", "from", "to"]);
-    let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
-    let list = |value: &Value| {
-        value
-            .as_array()
-            .map(|list| list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
-            .unwrap_or_default()
-    };
-    for activity in crm.activities() {
-        let body = &activity.body;
+fn mails_table_of(crm: &dyn CrmStandIn) -> Table {
+    let mut table = table(&["activity", "subject", "direction", "at", "contacts", "deal"]);
+    for mail in crm.mails() {
         table.add_row([
-            activity.id.clone(),
-            text(&body["subject"]),
-            text(&body["direction"]),
-            list(&body["contact_ids"]),
-            text(&body["deal_id"]),
-            text(&body["from"]),
-            list(&body["to"]),
+            mail.id,
+            mail.subject,
+            or_dash(mail.direction),
+            mail.at,
+            mail.contact_ids.join(", "),
+            or_dash(mail.deal_id),
         ]);
     }
     table
 }
 
-/// How many occurrences of a series are shown.
-const SHOWN_OF_A_SERIES: usize = 4;
-
-/// The name of a file that lies in the archive.
-fn in_the_archive(reference: &Value) -> String {
-    reference.as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or("–").to_owned()
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "–".to_owned())
 }
 
-fn notes_table(crm: &RestCrm) -> Table {
-    let mut table = table(&[
-        "record",
-        "subject",
-        "meeting",
-        "summary",
-        "action items",
-        "transcript",
-        "recording",
-        "contacts",
-        "deal",
-    ]);
-    let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
-    for record in crm.notetaker_records() {
-        let body = &record.body;
-        let items = body["action_items"].as_array().into_iter().flatten().map(|item| {
-            let of = [&item["owner_email"], &item["due_date"]].into_iter().filter_map(Value::as_str);
-            let of = of.collect::<Vec<_>>().join(", ");
-            let of = if of.is_empty() { of } else { format!(" ({of})") };
-            format!("{}{of}", text(&item["text"]))
-        });
-        let contacts = body["associated_contact_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        table.add_row([
-            record.id.clone(),
-            text(&body["subject"]),
-            text(&body["external_event_id"]),
-            text(&body["summary"]),
-            items.collect::<Vec<_>>().join("\n"),
-            text(&body["transcript"]),
-            in_the_archive(&body["recording_url"]),
-            contacts.collect::<Vec<_>>().join(", "),
-            text(&body["associated_deal_id"]),
-        ]);
+/// How many meetings of one name are shown.
+const SHOWN_OF_ONE_NAME: usize = 4;
+
+/// How much of a longer text is shown, in characters.
+const SHOWN_OF_A_TEXT: usize = 400;
+
+/// A text in one line.
+fn in_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let text = lines.collect::<Vec<_>>().join(" / ");
+    match text.char_indices().nth(SHOWN_OF_A_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn notes_table(crm: &dyn CrmStandIn) -> Table {
+    let mut table = table(&["record", "contacts", "deal", "what it says"]);
+    for notes in crm.notes() {
+        let contacts = notes.contact_ids.join(", ");
+        table.add_row([notes.id, contacts, or_dash(notes.deal_id), in_one_line(&notes.text)]);
     }
     table
 }
 
-fn meetings_table(crm: &RestCrm) -> Table {
-    let mut table = table(&["meeting", "begins", "status", "series", "contacts", "where", "notes"]);
-    let text = |value: &Value| value.as_str().unwrap_or("–").to_owned();
+fn tasks_table(crm: &dyn CrmStandIn) -> Table {
+    let mut table = table(&["task", "what", "owner", "due", "contacts"]);
+    for task in crm.tasks() {
+        let contacts = task.contact_ids.join(", ");
+        table.add_row([task.id, task.subject, or_dash(task.owner), or_dash(task.due), contacts]);
+    }
+    table
+}
+
+fn meetings_table(crm: &dyn CrmStandIn) -> Table {
+    let mut table = table(&["meeting", "begins", "status", "contacts", "deal", "what it says"]);
     let mut meetings = crm.meetings();
-    meetings.sort_by_key(|meeting| text(&meeting.body["meeting_date"]));
-    let mut of_series: BTreeMap<String, usize> = BTreeMap::new();
+    meetings.sort_by(|one, other| (&one.start, &one.subject).cmp(&(&other.start, &other.subject)));
+    let mut of_one_name: BTreeMap<String, usize> = BTreeMap::new();
     for meeting in meetings {
-        let body = &meeting.body;
-        if let Some(series) = body["series_label"].as_str() {
-            let shown = of_series.entry(series.to_owned()).or_default();
-            *shown += 1;
-            if *shown > SHOWN_OF_A_SERIES {
-                continue;
-            }
+        let shown = of_one_name.entry(meeting.subject.clone()).or_default();
+        *shown += 1;
+        if *shown > SHOWN_OF_ONE_NAME {
+            continue;
         }
-        let contacts: Vec<&str> =
-            body["contact_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let place = [&body["meeting_location"], &body["meeting_link"]].into_iter().find_map(Value::as_str);
+        let status = match meeting.status {
+            SeenStatus::Planned => "planned",
+            SeenStatus::Cancelled => "cancelled",
+            SeenStatus::Deleted => "deleted",
+        };
         table.add_row([
-            text(&body["meeting_subject"]),
-            text(&body["meeting_date"]).replace(":00Z", "Z"),
-            text(&body["meeting_status"]),
-            if body["is_recurring"] == true { "yes".to_owned() } else { "–".to_owned() },
-            contacts.join(", "),
-            place.unwrap_or("–").to_owned(),
-            text(&body["notes"]).replace('\n', " / "),
+            meeting.subject,
+            or_dash(meeting.start).replace(":00Z", "Z"),
+            status.to_owned(),
+            meeting.contact_ids.join(", "),
+            or_dash(meeting.deal_id),
+            in_one_line(&meeting.text),
         ]);
     }
-    for (series, all) in of_series.into_iter().filter(|(_, all)| *all > SHOWN_OF_A_SERIES) {
-        let series = series.trim_start_matches("Series: ");
-        table.add_row([format!("… {} more: {series}", all - SHOWN_OF_A_SERIES)]);
+    for (name, all) in of_one_name.into_iter().filter(|(_, all)| *all > SHOWN_OF_ONE_NAME) {
+        table.add_row([format!("… {} more: {name}", all - SHOWN_OF_ONE_NAME)]);
     }
     table
 }

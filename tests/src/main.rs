@@ -4,7 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
@@ -14,9 +14,11 @@ use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
 use sandbox::stack_view::{DecisionRecord, StackView};
 use sandbox::stand_ins::rest_crm::DEFAULT_API_KEY;
-use sandbox::world::{World, WorldError};
+use sandbox::world::{Kinds, World, WorldError};
 use shared::aws::never_log::NEVER_LOG_KEY;
+use shared::crm::provider::CrmProvider;
 use shared::domain::never_log::NeverLog;
+use shared::tickets::provider::TicketProvider;
 use shared::triage::RULES_KEY;
 use shared::triage::rule_file::BadRules;
 use shared::triage::rules::Rules;
@@ -56,9 +58,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Deploys the built template to the local engine, replays the samples, shows what came of them, and stops.
-    Demo,
+    Demo(Systems),
     /// Starts the same world and leaves it running.
-    Up,
+    Up(Systems),
     /// Ends what `up` left running.
     Down,
     /// Signs a sample with the stack's secret and posts it to the stack.
@@ -105,7 +107,24 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Runs the world in the foreground; used by `up`.
     #[command(hide = true)]
-    Serve,
+    Serve(Systems),
+}
+
+/// Which systems the stack uses.
+#[derive(Args, Clone, Copy)]
+struct Systems {
+    /// The CRM: rest, hubspot, salesforce or pipedrive.
+    #[arg(long, default_value = "rest")]
+    crm: CrmProvider,
+    /// The ticket system: rest, zendesk or jira.
+    #[arg(long, default_value = "rest")]
+    tickets: TicketProvider,
+}
+
+impl From<Systems> for Kinds {
+    fn from(systems: Systems) -> Self {
+        Self { crm: systems.crm, tickets: systems.tickets }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -150,15 +169,15 @@ impl From<EngineError> for CommandError {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Demo => run_demo().await,
-        Command::Up => up().await,
+        Command::Demo(systems) => run_demo(systems).await,
+        Command::Up(systems) => up(systems).await,
         Command::Down => down(),
         Command::Send { event, aws } => send(event, aws).await,
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
         Command::TriageRules { rules, trial, live, aws } => triage_rules(&rules, &trial, live, aws).await,
         Command::Operate { operation, aws } => operate(&operation, aws).await,
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
-        Command::Serve => serve().await,
+        Command::Serve(systems) => serve(systems).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,10 +197,10 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-async fn run_demo() -> Result<(), CommandError> {
+async fn run_demo(systems: Systems) -> Result<(), CommandError> {
     // Days become seconds.
     let quick = ["FollowUpAfter", "NudgeAfter", "EscalateAfter"].map(|parameter| (parameter, "10s".to_owned()));
-    let mut world = World::start(&Options::named("demo"), STACK, &quick, say).await?;
+    let mut world = World::start_with(systems.into(), &Options::named("demo"), STACK, &quick, say).await?;
     let replayed = demo::replay(&world, say).await;
     world.engine.stop()?;
     replayed?;
@@ -189,7 +208,7 @@ async fn run_demo() -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn up() -> Result<(), CommandError> {
+async fn up(systems: Systems) -> Result<(), CommandError> {
     if LeftRunning::load()?.is_some_and(|running| running.runs()) {
         return Err(CommandError::RunsAlready);
     }
@@ -202,7 +221,7 @@ async fn up() -> Result<(), CommandError> {
     let mut command = std::process::Command::new(program);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command
-        .arg("serve")
+        .args(["serve", "--crm", systems.crm.name(), "--tickets", systems.tickets.name()])
         .stdin(Stdio::null())
         .stdout(Stdio::from(log))
         .stderr(Stdio::from(also))
@@ -241,7 +260,7 @@ fn tell(running: &LeftRunning) {
 }
 
 /// Runs the world until it is told to end.
-async fn serve() -> Result<(), CommandError> {
+async fn serve(systems: Systems) -> Result<(), CommandError> {
     let itself = RecordedProcess::single("the sandbox", std::process::id());
     // Written first without outputs, so that `down` finds it while it is still deploying.
     LeftRunning {
@@ -252,7 +271,7 @@ async fn serve() -> Result<(), CommandError> {
         notes: BTreeMap::new(),
     }
     .save()?;
-    let mut world = World::start(&Options::named("play"), STACK, &[], say).await?;
+    let mut world = World::start_with(systems.into(), &Options::named("play"), STACK, &[], say).await?;
     let mut processes = vec![itself];
     processes.extend(world.engine.process_id().map(|id| RecordedProcess::leader_of_group("the local engine", id)));
     LeftRunning {
@@ -261,9 +280,9 @@ async fn serve() -> Result<(), CommandError> {
         stack_name: world.stack.name.clone(),
         outputs: world.stack.outputs.clone(),
         notes: BTreeMap::from([
-            ("CRM".to_owned(), world.crm.base_url()),
+            ("CRM".to_owned(), world.seen_crm().base_url()),
             ("Nylas".to_owned(), world.nylas.base_url()),
-            ("Tickets".to_owned(), world.tickets.base_url()),
+            ("Tickets".to_owned(), world.seen_tickets().base_url()),
         ]),
     }
     .save()?;

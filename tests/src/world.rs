@@ -5,13 +5,17 @@ use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack,
 use crate::samples::SampleError;
 use crate::stack_view::{StackView, ViewError};
 use crate::stand_ins::alert_webhook::AlertWebhook;
+use crate::stand_ins::crm::CrmStandIn;
 use crate::stand_ins::nylas::{Grant, Nylas};
 use crate::stand_ins::nylas_webhook::NylasWebhook;
 use crate::stand_ins::rest_crm::RestCrm;
 use crate::stand_ins::rest_tickets::RestTickets;
-use crate::stand_ins::{StandInError, nylas, rest_crm};
+use crate::stand_ins::ticket_system::TicketStandIn;
+use crate::stand_ins::{self, StandInError, nylas};
 use shared::aws::never_log::NEVER_LOG_KEY;
+use shared::crm::provider::CrmProvider;
 use shared::domain::own_mail::LoopId;
+use shared::tickets::provider::TicketProvider;
 
 /// The secret that the stack's webhook is deployed with.
 pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret";
@@ -82,12 +86,41 @@ pub struct World {
     pub alerts: AlertWebhook,
     /// What the stack holds.
     pub view: StackView,
+    parameters: Vec<(&'static str, String)>,
+    other_crm: Option<Box<dyn CrmStandIn>>,
+    other_tickets: Option<Box<dyn TicketStandIn>>,
+}
+
+/// The kinds of system that a stack is to use.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// The CRM.
+    pub crm: CrmProvider,
+    /// The ticket system.
+    pub tickets: TicketProvider,
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self { crm: CrmProvider::Rest, tickets: TicketProvider::Rest }
+    }
 }
 
 impl World {
     /// Starts everything and deploys the built template. Lines for people go to `say`.
     /// `more` are parameters beside those of [`parameters`].
     pub async fn start(
+        options: &Options,
+        stack_name: &str,
+        more: &[(&'static str, String)],
+        say: impl FnMut(&str),
+    ) -> Result<Self, WorldError> {
+        Self::start_with(Kinds::default(), options, stack_name, more, say).await
+    }
+
+    /// The same with other systems than the generic ones.
+    pub async fn start_with(
+        kinds: Kinds,
         options: &Options,
         stack_name: &str,
         more: &[(&'static str, String)],
@@ -102,16 +135,36 @@ impl World {
             .grant(Grant::microsoft(SECOND_SUPPORT_GRANT, SECOND_SUPPORT_EMAIL))
             .start()?;
         let alerts = AlertWebhook::start()?;
+        let other_crm = match kinds.crm {
+            CrmProvider::Rest => None,
+            other => {
+                let other = stand_ins::crm::start(other)?;
+                for contact in crm.contacts() {
+                    other.add_contact(&contact);
+                }
+                Some(other)
+            }
+        };
+        let other_tickets = match kinds.tickets {
+            TicketProvider::Rest => None,
+            other => Some(stand_ins::ticket_system::start(other)?),
+        };
+        let (used_crm, used_tickets) = (
+            other_crm.as_deref().unwrap_or(&crm as &dyn CrmStandIn),
+            other_tickets.as_deref().unwrap_or(&tickets as &dyn TicketStandIn),
+        );
         say(&format!(
-            "the CRM stands in at {}, the ticket system at {}, Nylas at {}",
-            crm.base_url(),
-            tickets.base_url(),
+            "the CRM ({}) stands in at {}, the ticket system ({}) at {}, Nylas at {}",
+            used_crm.provider(),
+            used_crm.base_url(),
+            used_tickets.provider(),
+            used_tickets.base_url(),
             nylas.base_url()
         ));
         let engine = LocalEngine::start(options).await?;
         say(&format!("the local engine answers at {}", engine.endpoint()));
         say("deploying template.yaml with `sam deploy`, IAM enforced");
-        let mut parameters = parameters(&crm, &tickets, &nylas);
+        let mut parameters = parameters(used_crm, used_tickets, &nylas);
         parameters.push(("AlertWebhookUrl", alerts.url()));
         parameters.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
         parameters.extend_from_slice(more);
@@ -128,7 +181,29 @@ impl World {
         let never_log = std::fs::read(samples.join("never-log.txt"))
             .map_err(|source| SampleError::File { path: samples.join("never-log.txt"), source })?;
         view.put_archived(NEVER_LOG_KEY, never_log).await?;
-        Ok(Self { engine, stack, crm, tickets, nylas, alerts, view })
+        Ok(Self { engine, stack, crm, tickets, nylas, alerts, view, parameters, other_crm, other_tickets })
+    }
+
+    /// The CRM that the stack uses, in the form that all kinds have.
+    #[must_use]
+    pub fn seen_crm(&self) -> &dyn CrmStandIn {
+        self.other_crm.as_deref().unwrap_or(&self.crm)
+    }
+
+    /// The ticket system that the stack uses, in the form that all kinds have.
+    #[must_use]
+    pub fn seen_tickets(&self) -> &dyn TicketStandIn {
+        self.other_tickets.as_deref().unwrap_or(&self.tickets)
+    }
+
+    /// Updates the stack to use these systems instead.
+    pub async fn use_systems(&self, crm: &dyn CrmStandIn, tickets: &dyn TicketStandIn) -> Result<(), WorldError> {
+        let mut parameters = of_systems(crm, tickets);
+        let others = self.parameters.iter().filter(|(name, _)| parameters.iter().all(|(given, _)| given != name));
+        let others: Vec<_> = others.cloned().collect();
+        parameters.extend(others);
+        self.engine.deploy(&self.stack.name, &parameters, |_| {}).await?;
+        Ok(())
     }
 
     /// Nylas's sending half, pointed at the stack.
@@ -150,20 +225,17 @@ pub fn loop_id(stack: &Stack) -> Result<LoopId, WorldError> {
 
 /// The parameters of the stack in this world.
 #[must_use]
-pub fn parameters(crm: &RestCrm, tickets: &RestTickets, nylas: &Nylas) -> Vec<(&'static str, String)> {
-    vec![
+pub fn parameters(crm: &dyn CrmStandIn, tickets: &dyn TicketStandIn, nylas: &Nylas) -> Vec<(&'static str, String)> {
+    let mut parameters = of_systems(crm, tickets);
+    parameters.extend(vec![
         ("NylasApiUri", nylas.base_url()),
         ("NylasApiKey", nylas::DEFAULT_API_KEY.to_owned()),
         ("NylasWebhookSecret", WEBHOOK_SECRET.to_owned()),
         ("CustomerEventsSecret", CUSTOMER_EVENTS_SECRET.to_owned()),
-        ("CrmBaseUrl", crm.base_url()),
-        ("CrmApiKey", rest_crm::DEFAULT_API_KEY.to_owned()),
         ("CrmRequestsPerSecond", "1000".to_owned()),
         ("CompanyDomains", COMPANY_DOMAIN.to_owned()),
         ("SupportGrantIds", format!("{SUPPORT_GRANT},{SECOND_SUPPORT_GRANT}")),
         ("SupportAddress", SUPPORT_EMAIL.to_owned()),
-        ("TicketBaseUrl", tickets.base_url()),
-        ("TicketApiKey", tickets.api_key().to_owned()),
         ("PriorityDomains", PRIORITY_DOMAIN.to_owned()),
         ("RetryFirstDelay", "1s".to_owned()),
         ("MediaRetentionDays", "30".to_owned()),
@@ -175,5 +247,25 @@ pub fn parameters(crm: &RestCrm, tickets: &RestTickets, nylas: &Nylas) -> Vec<(&
         ("TeamTimeZone", "Europe/Stockholm".to_owned()),
         // The storage of the sandbox stands on this machine.
         ("MediaUrlPolicy", "any".to_owned()),
-    ]
+    ]);
+    parameters
+}
+
+/// The parameters that name the CRM and the ticket system; those of another kind are empty.
+#[must_use]
+pub fn of_systems(crm: &dyn CrmStandIn, tickets: &dyn TicketStandIn) -> Vec<(&'static str, String)> {
+    let mut parameters = vec![
+        ("CrmProvider", crm.provider().to_owned()),
+        ("CrmBaseUrl", crm.base_url()),
+        ("TicketProvider", tickets.provider().to_owned()),
+        ("TicketBaseUrl", tickets.base_url()),
+    ];
+    parameters.extend(crm.parameters());
+    parameters.extend(tickets.parameters());
+    for name in ["CrmClientId", "CrmUsername", "CrmRefreshToken", "CrmLoginUrl", "TicketProject"] {
+        if parameters.iter().all(|(given, _)| *given != name) {
+            parameters.push((name, String::new()));
+        }
+    }
+    parameters
 }

@@ -580,6 +580,7 @@ fn outcomes_of(
                     outcomes[whose].1.kept.push(kept(of, field, stands.as_deref(), proposed, *why));
                 }
             }
+            Plan::NotOffered => outcomes[whose.unwrap_or_default()].1.not_offered.push(field),
             Plan::InPlace(_) | Plan::Nothing => {
                 let value = begun.and_then(|begun| begun.values.get(field).as_ref());
                 if value.is_some() && value == person.written.get(field).as_ref() {

@@ -121,6 +121,8 @@ impl Writing {
 pub enum Plan {
     /// No copy says anything of it, or what it says was written before.
     Nothing,
+    /// A copy says something of it, and the CRM has no such field.
+    NotOffered,
     /// What counts stands there already.
     InPlace(String),
     /// It is written.
@@ -231,7 +233,7 @@ impl Person {
                     Plan::Nothing
                 }
                 Current::Value(standing) if same(standing, proposed) => Plan::InPlace(value),
-                Current::NoSuchField => Plan::Nothing,
+                Current::NoSuchField => Plan::NotOffered,
                 Current::Value(standing) if is_ours(standing) => {
                     Plan::Write { value, over: Some(standing.clone()), is_ours: true }
                 }
@@ -342,7 +344,7 @@ mod tests {
     fn field_that_the_crm_does_not_have_is_left_alone() {
         let person = of(&[(copy("a", Some("+12025550100"), Some("Buyer")), 0)]);
         let current = PerField { job_title: Current::NoSuchField, ..holding(Current::Empty) };
-        assert_eq!(person.plan(&current, true, NOWHERE()).job_title, Plan::Nothing);
+        assert_eq!(person.plan(&current, true, NOWHERE()).job_title, Plan::NotOffered);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use shared::configuration::{ConfigurationError, Environment};
 use shared::contact_sync::{SYNC, SyncJob};
+use shared::crm::contact_fields::ContactField;
 use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::domain::notification::{Envelope, GrantId};
@@ -172,17 +173,23 @@ impl<'a, P: Ports> ContactSync<'a, P> {
             };
         };
         let kept: Vec<String> = outcome.kept.iter().map(|kept| kept.field.clone()).collect();
-        let written: Vec<&str> = outcome.written.iter().map(|field| field.name()).collect();
+        let names = |fields: &[ContactField]| fields.iter().map(|field| field.name()).collect::<Vec<_>>();
+        let (written, not_offered) = (names(&outcome.written), names(&outcome.not_offered));
         let decision = match (outcome.contact_id, outcome.skipped) {
             (_, Some(why)) => Decision::skipped(why.reason().trim_start_matches("skipped: ")),
             (Some(contact), None) if !written.is_empty() => Decision::logged("fields written", contact),
             (Some(contact), None) => {
-                let reason = if kept.is_empty() { "the CRM has it already" } else { "somebody's own values are kept" };
+                let reason = match (kept.is_empty(), not_offered.is_empty()) {
+                    (false, _) => "somebody's own values are kept",
+                    (true, false) => "the CRM has no field for it",
+                    (true, true) => "the CRM has it already",
+                };
                 Decision::skipped(reason).with("contact_id", contact)
             }
             (None, None) => Decision::skipped("nothing to write"),
         };
-        Ok(decision.with("written", written).with("kept", kept))
+        let decision = decision.with("written", written).with("kept", kept);
+        Ok(if not_offered.is_empty() { decision } else { decision.with("not_offered", not_offered) })
     }
 
     async fn contact(&self, grant: &GrantId, id: &str, work: &Work) -> Result<Option<Contact>, Failure> {

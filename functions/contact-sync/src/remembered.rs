@@ -43,6 +43,9 @@ pub struct Outcome {
     /// The values of others that were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Finding>,
+    /// The fields that an address book says something of and the CRM does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_offered: Vec<ContactField>,
     /// The values that the CRM refuses, with its words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Finding>,

@@ -17,11 +17,10 @@ use shared::domain::decision::Decision;
 use shared::domain::failure::Failure;
 use shared::engine::{Clock, Deadline, Processor, StoreError, Work};
 use shared::nylas::Nylas;
-use shared::tickets::rest::RestTickets;
 use shared::triage::RULES_KEY;
 use shared::triage::rule_file::BadRules;
 use shared::triage::rules::Rules as TriageRules;
-use shared::worker::{Crm, StartError, Worker};
+use shared::worker::{Crm, StartError, Tickets, Worker};
 
 use crate::acknowledgement::{Template, TemplateError};
 use crate::ports::{AlertDesks, CurrentRules, Ports, Provision, RulesAtHand, Settings};
@@ -32,7 +31,7 @@ use crate::screen::OwnAddresses;
 pub struct Deployed;
 
 impl Ports for Deployed {
-    type Tickets = RestTickets;
+    type Tickets = Tickets;
     type Nylas = Nylas;
     type Crm = Crm;
     type Links = DynamoLinks;
@@ -149,7 +148,7 @@ impl CurrentRules for RulesFile {
 
 /// The clients that this function has beside a worker's, and what it is set to.
 pub struct Further {
-    tickets: Option<RestTickets>,
+    tickets: Option<Tickets>,
     timers: Schedules,
     alerts: Desks,
     rules: RulesFile,

@@ -11,6 +11,7 @@ pub mod meeting;
 pub mod notes;
 pub mod pipedrive;
 pub mod prose;
+pub mod provider;
 pub mod rest;
 pub mod salesforce;
 

@@ -858,4 +858,127 @@ mod tests {
             assert!(matches!(error, CallError::Unavailable { .. }) && !error.to_string().contains("dana"), "{error}");
         }
     }
+
+    fn speaking(server: &MockServer, credential: Credential, dialect: Dialect) -> ApiClient {
+        let settings = ApiSettings {
+            name: "the CRM",
+            base_url: crate::configuration::parse_base_url(&server.uri()).expect("a URL"),
+            credential,
+            credential_parameter: "CrmApiKey",
+            calls_per_second: None,
+        };
+        ApiClient::new(http_client().expect("a client"), settings).speaking(dialect)
+    }
+
+    fn key(text: &str) -> Credential {
+        Credential::Fixed(SecretString::from(text))
+    }
+
+    #[tokio::test]
+    async fn credential_is_sent_as_the_api_wants_it() {
+        use crate::http::Authorization::{BasicOrBearer, Bearer, Header};
+        for (authorization, credential, name, value) in [
+            (Bearer, "a:b", "authorization", "Bearer a:b"),
+            (BasicOrBearer, "a:b", "authorization", "Basic YTpi"),
+            (BasicOrBearer, "ab", "authorization", "Bearer ab"),
+            (Header("x-api-token"), "ab", "x-api-token", "ab"),
+        ] {
+            let server = answering(ResponseTemplate::new(200)).await;
+            let client = speaking(&server, key(credential), Dialect { authorization, ..Dialect::default() });
+            client.request(Method::GET, &["x"], "x").send(soon()).await.expect("an answer");
+            let requests = server.received_requests().await.expect("recorded");
+            assert_eq!(requests[0].headers[name], value, "{authorization:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn api_that_asks_for_no_more_calls_gets_none_until_then_and_no_message_is_at_fault() {
+        let dialect = Dialect {
+            judge: |_| {
+                let allowance = "daily calls".to_owned();
+                Some(Judgement::TooManyCalls { wait: Duration::from_mins(2), allowance })
+            },
+            ..Dialect::default()
+        };
+        let server = answering(ResponseTemplate::new(403)).await;
+        let client = speaking(&server, key("k"), dialect);
+        let first = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("too many");
+        assert!(matches!(first, CallError::RateLimited { retry_after: Some(_), .. }), "{first:?}");
+        let second = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("held");
+        assert!(matches!(second, CallError::AskedToWait { .. }) && second.to_string().contains("daily calls"));
+        assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
+        tokio::time::advance(Duration::from_secs(121)).await;
+        tokio::time::resume();
+        let third = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("too many");
+        assert!(matches!(third, CallError::RateLimited { .. }), "{third:?}");
+    }
+
+    #[tokio::test]
+    async fn allowance_that_a_success_uses_up_holds_the_next_call() {
+        let dialect = Dialect { allowance: |_| Some((Duration::from_secs(9), "burst")), ..Dialect::default() };
+        let server = answering(ResponseTemplate::new(200)).await;
+        let client = speaking(&server, key("k"), dialect);
+        client.request(Method::GET, &["x"], "x").send(soon()).await.expect("an answer");
+        let held = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("held");
+        assert!(matches!(held, CallError::AskedToWait { .. }), "{held:?}");
+    }
+
+    fn minted(server: &MockServer) -> ApiClient {
+        let mint = Mint {
+            token_url: crate::configuration::parse_base_url(&format!("{}/token", server.uri())).expect("a URL"),
+            credentials: vec![key("the secret")],
+            ask: Box::new(|credentials| {
+                let form = vec![("client_secret", credentials[0].expose_secret().to_owned())];
+                Ok(super::super::TokenRequest { form, basic: None })
+            }),
+        };
+        speaking(server, Credential::Minted(mint), Dialect::default())
+    }
+
+    #[tokio::test]
+    async fn token_is_got_once_for_many_calls_and_renewed_once_it_is_refused() {
+        let server = MockServer::start().await;
+        Mock::given(method("POST"))
+            .and(wiremock::matchers::path_regex("/token/?"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(serde_json::json!({"access_token": "t1"})))
+            .mount(&server)
+            .await;
+        Mock::given(method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+        let mut client = minted(&server);
+        let calls = (0..8).map(|_| client.request(Method::GET, &["x"], "x").send(soon()));
+        assert!(futures_util::future::join_all(calls).await.iter().all(Result::is_ok));
+        let tokens = async || {
+            let requests = server.received_requests().await.expect("recorded");
+            requests.iter().filter(|request| request.method == "POST").count()
+        };
+        assert_eq!(tokens().await, 1);
+        // An old token that is refused is renewed, and the call made again.
+        server.reset().await;
+        Mock::given(method("POST"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(serde_json::json!({"access_token": "t2"})))
+            .mount(&server)
+            .await;
+        Mock::given(method("GET"))
+            .and(wiremock::matchers::header("authorization", "Bearer t2"))
+            .respond_with(ResponseTemplate::new(200))
+            .mount(&server)
+            .await;
+        Mock::given(method("GET")).respond_with(ResponseTemplate::new(401)).with_priority(9).mount(&server).await;
+        if let Some(token) = client.token.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            token.read_at = Instant::now().checked_sub(RENEW_TOKEN_AFTER).expect("a machine that has run for a while");
+        }
+        client.request(Method::GET, &["x"], "x").send(soon()).await.expect("made again with the new token");
+        assert_eq!(tokens().await, 1);
+    }
+
+    #[tokio::test]
+    async fn token_that_is_not_given_is_told_with_the_vendors_words_and_the_parameter() {
+        let refusal = serde_json::json!({"error": "invalid_client", "error_description": "client secret mismatch"});
+        let server = answering(ResponseTemplate::new(400).set_body_json(refusal)).await;
+        let error = minted(&server).request(Method::GET, &["x"], "x").send(soon()).await.expect_err("refused");
+        let text = error.to_string();
+        assert!(matches!(error, CallError::NotAllowed { status: 400, .. }), "{error:?}");
+        assert!(text.contains("invalid_client: client secret mismatch") && text.contains("CrmApiKey"), "{text}");
+        assert!(!text.contains("the secret"), "{text}");
+    }
 }

@@ -22,6 +22,21 @@ pub enum TicketProvider {
     Jira,
 }
 
+impl TicketProvider {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rest, Self::Zendesk, Self::Jira];
+
+    /// The provider as the parameter `TicketProvider` names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Zendesk => super::zendesk::SYSTEM,
+            Self::Jira => super::jira::SYSTEM,
+        }
+    }
+}
+
 /// No ticket system has that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it must be rest, zendesk or jira")]
@@ -31,12 +46,7 @@ impl FromStr for TicketProvider {
     type Err = UnknownTicketProvider;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "rest" => Ok(Self::Rest),
-            "zendesk" => Ok(Self::Zendesk),
-            "jira" => Ok(Self::Jira),
-            _ => Err(UnknownTicketProvider),
-        }
+        Self::ALL.into_iter().find(|provider| provider.name() == text).ok_or(UnknownTicketProvider)
     }
 }
 

@@ -87,13 +87,6 @@ impl OpenTickets for RestTickets {
     }
 }
 
-impl SetUp for RestTickets {
-    /// It needs nothing: all that it promises stands in the document.
-    async fn set_up(&self, _: Deadline) -> Result<Vec<SetUpItem>, CallError> {
-        Ok(Vec::new())
-    }
-}
-
 /// Every key is present, `null` when unknown.
 fn ticket_body_of(ticket: &NewTicket) -> Value {
     json!({

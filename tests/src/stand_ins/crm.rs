@@ -1,6 +1,17 @@
 //! What every stand-in for a CRM lets a test do and see, whatever system it stands for: one form for all.
 
-use super::{CallLog, CrmContact, Faults};
+use super::{CallLog, CrmContact, Faults, HubSpot, Pipedrive, RestCrm, Result, Salesforce};
+use shared::crm::provider::CrmProvider;
+
+/// Starts a stand-in for a CRM of this kind that knows nobody.
+pub fn start(provider: CrmProvider) -> Result<Box<dyn CrmStandIn>> {
+    Ok(match provider {
+        CrmProvider::Rest => Box::new(RestCrm::start()?),
+        CrmProvider::HubSpot => Box::new(HubSpot::start()?),
+        CrmProvider::Salesforce => Box::new(Salesforce::start()?),
+        CrmProvider::Pipedrive => Box::new(Pipedrive::start()?),
+    })
+}
 
 /// A stand-in for a CRM.
 pub trait CrmStandIn: Send + Sync {

@@ -6,7 +6,10 @@ mod directory;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -24,6 +27,7 @@ use serde_json::{Value, json};
 use self::directory::Directory;
 use super::{
     CallLog, Faults, Result, StandInError,
+    crm::{CrmStandIn, SeenMail, SeenMeeting, SeenNotes, SeenStatus, SeenTask},
     openapi::OpenApiDocument,
     read_seeds,
     server::{ErrorAnswer, Server},
@@ -200,6 +204,8 @@ impl Records {
 
 struct Crm {
     api_key: String,
+    revoked: AtomicBool,
+    refusals: Mutex<Vec<String>>,
     document: OpenApiDocument,
     has_contact_fields: bool,
     records: Mutex<Records>,
@@ -208,6 +214,28 @@ struct Crm {
 impl Crm {
     fn locked<T>(&self, use_records: impl FnOnce(&mut Records) -> T) -> T {
         use_records(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers what the document refuses.
+    fn departs(&self, departure: String) -> String {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(departure.clone());
+        departure
+    }
+
+    fn check_parameters(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(String, String)],
+        headers: &HeaderMap,
+    ) -> std::result::Result<(), Refusal> {
+        let checked = self.document.check_parameters(method, path, query, headers);
+        checked.map_err(|departure| Refusal::bad_request(self.departs(departure)))
+    }
+
+    fn check_body(&self, schema: &str, body: &Value) -> std::result::Result<(), Refusal> {
+        let checked = self.document.check_body(schema, body);
+        checked.map_err(|departure| Refusal::unprocessable(self.departs(departure)))
     }
 }
 
@@ -266,6 +294,8 @@ impl RestCrmBuilder {
     pub fn start(self) -> Result<RestCrm> {
         let crm = Arc::new(Crm {
             api_key: self.api_key,
+            revoked: AtomicBool::new(false),
+            refusals: Mutex::default(),
             document: OpenApiDocument::rest_crm()?,
             has_contact_fields: self.has_contact_fields,
             records: Mutex::new(Records { contacts: self.contacts.into_iter().collect(), ..Records::default() }),
@@ -397,6 +427,135 @@ impl RestCrm {
     }
 }
 
+impl CrmStandIn for RestCrm {
+    fn provider(&self) -> &'static str {
+        "rest"
+    }
+
+    fn base_url(&self) -> String {
+        self.base_url()
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("CrmApiKey", self.crm.api_key.clone())]
+    }
+
+    fn faults(&self) -> &Faults {
+        self.faults()
+    }
+
+    fn calls(&self) -> &CallLog {
+        self.calls()
+    }
+
+    fn refusals(&self) -> Vec<String> {
+        self.crm.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn revoke_credential(&self) {
+        self.crm.revoked.store(true, Ordering::SeqCst);
+    }
+
+    fn add_contact(&self, contact: &CrmContact) -> String {
+        self.add_contact(contact.clone());
+        contact.id.clone()
+    }
+
+    fn contacts(&self) -> Vec<CrmContact> {
+        self.contacts()
+    }
+
+    fn mails(&self) -> Vec<SeenMail> {
+        let seen = |StoredActivity { id, body, .. }: StoredActivity| SeenMail {
+            id,
+            subject: text_of(&body["subject"]).unwrap_or_default(),
+            text: lines_of(&body, &["from", "to", "cc", "snippet"]),
+            direction: text_of(&body["direction"]),
+            at: text_of(&body["timestamp"]).unwrap_or_default(),
+            contact_ids: texts_of(&body["contact_ids"]),
+            deal_id: text_of(&body["deal_id"]),
+        };
+        self.activities().into_iter().map(seen).collect()
+    }
+
+    fn meetings(&self) -> Vec<SeenMeeting> {
+        let seen = |StoredMeeting { id, writes, body, .. }: StoredMeeting| SeenMeeting {
+            id,
+            subject: text_of(&body["meeting_subject"]).unwrap_or_default(),
+            text: lines_of(&body, &["notes", "meeting_location", "meeting_link", "series_label", "attendees"]),
+            start: text_of(&body["meeting_date"]),
+            status: if body["meeting_status"] == "cancelled" { SeenStatus::Cancelled } else { SeenStatus::Planned },
+            contact_ids: texts_of(&body["contact_ids"]),
+            deal_id: text_of(&body["deal_id"]),
+            owner: text_of(&body["organizer_email"]),
+            writes,
+        };
+        self.meetings().into_iter().map(seen).collect()
+    }
+
+    fn notes(&self) -> Vec<SeenNotes> {
+        let seen = |StoredMeeting { id, body, .. }: StoredMeeting| SeenNotes {
+            id,
+            text: lines_of(
+                &body,
+                &[
+                    "subject",
+                    "summary",
+                    "action_items",
+                    "recording_url",
+                    "transcript_url",
+                    "unmatched_emails",
+                    "transcript",
+                ],
+            ),
+            contact_ids: texts_of(&body["associated_contact_ids"]),
+            deal_id: text_of(&body["associated_deal_id"]),
+        };
+        self.notetaker_records().into_iter().map(seen).collect()
+    }
+
+    /// Here the action items are part of the notes.
+    fn tasks(&self) -> Vec<SeenTask> {
+        let records = self.notetaker_records();
+        let items = records.iter().flat_map(|record| {
+            let items = record.body["action_items"].as_array().into_iter().flatten().enumerate();
+            items.map(|(place, item)| SeenTask {
+                id: format!("{}/{place}", record.id),
+                subject: text_of(&item["text"]).unwrap_or_default(),
+                due: text_of(&item["due_date"]),
+                owner: text_of(&item["owner_email"]),
+                contact_ids: texts_of(&record.body["associated_contact_ids"]),
+                deal_id: text_of(&record.body["associated_deal_id"]),
+            })
+        });
+        items.collect()
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// What these keys of a record hold, a line each: what a person sees who looks at it.
+fn lines_of(body: &Value, keys: &[&str]) -> String {
+    let words = |value: &Value| match value {
+        Value::Array(list) => {
+            let entry = |entry: &Value| match entry {
+                Value::Object(parts) => parts.values().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+                other => text_of(other).unwrap_or_default(),
+            };
+            list.iter().map(entry).collect::<Vec<_>>().join(", ")
+        }
+        other => text_of(other).unwrap_or_default(),
+    };
+    let lines = keys.iter().map(|key| words(&body[*key])).filter(|words| !words.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn texts_of(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(text_of).collect()
+}
+
 /// An answer that says no, in the document's error format.
 #[derive(Debug)]
 struct Refusal {
@@ -438,7 +597,8 @@ const PLANNED_ERROR: ErrorAnswer = |status| {
 
 async fn refuse_strangers(State(crm): State<Arc<Crm>>, request: Request, next: Next) -> Response {
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if bearer.and_then(|value| value.strip_prefix("Bearer ")) == Some(crm.api_key.as_str()) {
+    let is_good = bearer.and_then(|value| value.strip_prefix("Bearer ")) == Some(crm.api_key.as_str());
+    if is_good && !crm.revoked.load(Ordering::SeqCst) {
         return next.run(request).await;
     }
     let error = "the bearer token is missing or wrong".to_owned();
@@ -464,7 +624,7 @@ async fn find_contacts(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> std::result::Result<Json<Value>, Refusal> {
-    crm.document.check_parameters("GET", "/contacts", &query, &headers).map_err(Refusal::bad_request)?;
+    crm.check_parameters("GET", "/contacts", &query, &headers)?;
     let address = parameter(&query, "email").unwrap_or_default();
     let mut answer =
         crm.locked(|records| json!({ "contacts": records.contacts.with_address(address).collect::<Vec<_>>() }));
@@ -484,9 +644,9 @@ async fn patch_contact(
     headers: HeaderMap,
     body: Bytes,
 ) -> std::result::Result<StatusCode, Refusal> {
-    crm.document.check_parameters("PATCH", "/contacts/{id}", &query, &headers).map_err(Refusal::bad_request)?;
+    crm.check_parameters("PATCH", "/contacts/{id}", &query, &headers)?;
     let body = json_body(&headers, &body)?;
-    crm.document.check_body("ContactPatch", &body).map_err(Refusal::unprocessable)?;
+    crm.check_body("ContactPatch", &body)?;
     if !crm.has_contact_fields {
         return Err(Refusal::unprocessable("contacts have no such fields"));
     }
@@ -509,9 +669,9 @@ async fn log_activity(
     headers: HeaderMap,
     body: Bytes,
 ) -> std::result::Result<(StatusCode, Json<Value>), Refusal> {
-    crm.document.check_parameters("POST", "/activities", &query, &headers).map_err(Refusal::bad_request)?;
+    crm.check_parameters("POST", "/activities", &query, &headers)?;
     let body = json_body(&headers, &body)?;
-    crm.document.check_body("Activity", &body).map_err(Refusal::unprocessable)?;
+    crm.check_body("Activity", &body)?;
     if body["prospect_id"] != body["contact_ids"][0] {
         return Err(Refusal::unprocessable("/prospect_id: is not the first of contact_ids"));
     }
@@ -538,7 +698,7 @@ async fn upsert_meeting(
     headers: HeaderMap,
     body: Bytes,
 ) -> std::result::Result<(StatusCode, Json<Value>), Refusal> {
-    crm.document.check_parameters("PUT", "/meetings", &query, &headers).map_err(Refusal::bad_request)?;
+    crm.check_parameters("PUT", "/meetings", &query, &headers)?;
     let event = parameter(&query, "external_event_id");
     let notetaker = parameter(&query, "external_notetaker_id");
     let (kind, schema, name, external_id) = match (event, notetaker) {
@@ -550,7 +710,7 @@ async fn upsert_meeting(
         }
     };
     let body = json_body(&headers, &body)?;
-    crm.document.check_body(schema, &body).map_err(Refusal::unprocessable)?;
+    crm.check_body(schema, &body)?;
     if body[name] != external_id {
         return Err(Refusal::unprocessable(format!("/{name}: is not the one of the query")));
     }
@@ -567,7 +727,7 @@ async fn delete_meeting(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> std::result::Result<StatusCode, Refusal> {
-    crm.document.check_parameters("DELETE", "/meetings", &query, &headers).map_err(Refusal::bad_request)?;
+    crm.check_parameters("DELETE", "/meetings", &query, &headers)?;
     let external_id = parameter(&query, "external_event_id").unwrap_or_default();
     crm.locked(|records| {
         let before = records.meetings.len();

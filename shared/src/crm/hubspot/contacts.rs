@@ -21,6 +21,10 @@ use crate::engine::{Deadline, Links};
 use crate::field_map::Section;
 use crate::http::CallError;
 
+/// How many contacts are best looked up or changed together: a page of an address book. So the addresses that only a second
+/// and a third question find share their calls.
+const AT_A_TIME: usize = 2 * MOST_IN_A_BATCH;
+
 /// A contact's other addresses, with semicolons between them.
 const OTHER_ADDRESSES: &str = "hs_additional_emails";
 
@@ -77,7 +81,7 @@ impl<L: Links + Send + Sync> FindContacts for HubSpotCrm<L> {
 
 impl<L: Links + Send + Sync> UpdateContacts for HubSpotCrm<L> {
     fn at_a_time(&self) -> usize {
-        MOST_IN_A_BATCH
+        AT_A_TIME
     }
 
     async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<Contact>, CrmError>> {

@@ -229,6 +229,8 @@ pub struct FakeCrm {
     pub poisonous: Mutex<Vec<String>>,
     /// Fields that it refuses.
     pub refuses_field: Mutex<Option<ContactField>>,
+    /// A field that it does not have.
+    pub lacks: Mutex<Option<ContactField>>,
     /// True if it refuses every lookup.
     pub refuses_lookups: bool,
     /// How long each call takes.
@@ -297,7 +299,11 @@ impl FakeCrm {
         let bearing = contacts.iter().filter(|held| held.emails.iter().any(|email| email == address.as_str()));
         bearing
             .map(|held| {
-                let told = PerField::of(|field| Current::told(held.fields.get(field).clone()));
+                let lacks = *open(&self.lacks);
+                let told = PerField::of(|field| match lacks {
+                    Some(lacked) if lacked == field => Current::NoSuchField,
+                    _ => Current::told(held.fields.get(field).clone()),
+                });
                 let current = if self.tells_nothing { PerField::default() } else { told };
                 CrmContact { id: held.id.clone(), deals: Vec::new(), current }
             })

@@ -39,6 +39,16 @@ async fn changed_contact_is_written_at_once_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn field_that_the_crm_does_not_have_is_a_reason_and_no_failure() {
+    let night = night("+1 202 555 0100");
+    *night.crm.lacks.lock().expect("not poisoned") = Some(ContactField::Phone);
+    let decision = night.process(&notification("n1", &told("1", "+1 202 555 0100"))).await.expect("a decision");
+    assert_eq!((decision.outcome, decision.reason.as_str()), (Outcome::Skipped, "the CRM has no field for it"));
+    assert_eq!(decision.facts["not_offered"], json!(["phone"]));
+    assert!(night.crm.writes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn old_notification_writes_what_stands_now() {
     let night = night("+1 202 555 0199");
     night.process(&notification("n1", &told("1", "+1 202 555 0100"))).await.expect("a decision");
