@@ -334,7 +334,6 @@ async fn mail_with_markup_and_without_subject_is_shown_as_it_is(stage: &Stage) -
         from: None,
         to: Vec::new(),
         cc: Vec::new(),
-        grant_id: None,
         ..mail(&ids, None)
     };
     stage.crm.log_email(&odd, &key("mail-1"), soon()).await.expect("logged");

@@ -27,7 +27,7 @@ use std::time::Duration;
 const GRANT: &str = "grant-address-book";
 
 /// How many people there are; those whom the account only wrote with once are not in its address book.
-const PEOPLE: u64 = 1_500;
+const PEOPLE: u64 = 3_000;
 
 /// What the people are made of.
 const SEED: u64 = 7;

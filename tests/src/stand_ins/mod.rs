@@ -7,8 +7,8 @@
 pub mod alert_webhook;
 pub mod crm;
 pub mod faults;
-pub mod jira;
 pub mod hubspot;
+pub mod jira;
 pub mod nylas;
 pub mod nylas_webhook;
 pub mod openapi;
@@ -24,8 +24,8 @@ use std::path::PathBuf;
 
 pub use alert_webhook::AlertWebhook;
 pub use faults::{Fault, FaultRule, Faults};
-pub use jira::Jira;
 pub use hubspot::HubSpot;
+pub use jira::Jira;
 pub use nylas::{GeneratedContacts, Grant, Nylas, generated_contact, generated_crm_contact};
 pub use nylas_webhook::NylasWebhook;
 pub use pipedrive::Pipedrive;
