@@ -6,7 +6,6 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::keys::{KeyField, KeyKind, key_value};
-use super::users::day;
 use super::wire::{Found, Id, at_fault, collection_is_missing};
 use super::{Object, SalesforceCrm, soql};
 use crate::crm::meeting::{Meeting, MeetingStatus, MeetingTime, WriteMeetings};
@@ -57,7 +56,9 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
             Some(field) => Some(self.kind_of(field, map, deadline).await?),
             None => None,
         };
-        let (find, create) = (self.find_again(draft, deadline), self.create(draft, kind, deadline));
+        // Boxed, so that what holds a write stays small.
+        let find = Box::pin(self.find_again(draft, deadline));
+        let create = Box::pin(self.create(draft, kind, deadline));
         match self.written.once(draft.kind, &draft.key, find, create).await {
             Ok(stands) => Ok(stands),
             Err(error) => Err(self.seen_of_key_field(draft, kind, error).await?),
@@ -260,6 +261,11 @@ fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The day of an instant, in UTC.
+fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
+
 /// The values that are there.
 fn there<const N: usize>(values: [(&'static str, Option<Value>); N]) -> impl Iterator<Item = (&'static str, Value)> {
     values.into_iter().filter_map(|(ours, value)| Some((ours, value?)))
@@ -313,7 +319,7 @@ impl<L: Links + Send + Sync> LogEmail for SalesforceCrm<L> {
             new,
             change: None,
         };
-        Ok(self.write(&draft, &map, deadline).await?)
+        Ok(Box::pin(self.write(&draft, &map, deadline)).await?)
     }
 }
 
@@ -344,7 +350,7 @@ impl<L: Links + Send + Sync> WriteMeetings for SalesforceCrm<L> {
         let mut new = body.clone();
         // An event has a time. One whose calendar tells none stands on the day on which it was heard of.
         let time = match meeting.time {
-            MeetingTime::Unknown => whole_days(self.today(), 1),
+            MeetingTime::Unknown => whole_days(day(self.written.now()), 1),
             ref time => time_of(time),
         };
         new.extend(section.body(time.clone().chain(there([("owner", owner.map(Value::from))]))));
@@ -362,26 +368,15 @@ impl<L: Links + Send + Sync> WriteMeetings for SalesforceCrm<L> {
             new,
             change: Some(change),
         };
-        Ok(self.write(&draft, &map, deadline).await?)
+        Ok(Box::pin(self.write(&draft, &map, deadline)).await?)
     }
 
     /// Deleted, an event lies in the Recycle Bin.
     async fn delete_meeting(&self, external_event_id: &str, deadline: Deadline) -> Result<(), CrmError> {
         const KIND: &str = "meeting";
-        let standing = self.written.standing(KIND, external_event_id).await?;
-        let id = match &standing {
-            Some(id) => Some(id.clone()),
-            // A try of old may have created it and been cut short.
-            None => {
-                let map = self.fields.current().await?;
-                match key_field(map.section(KIND), Object::Event) {
-                    Some(field) => {
-                        self.kind_of(&field, &map, deadline).await?;
-                        self.bearing(&field, external_event_id, deadline).await?
-                    }
-                    None => None,
-                }
-            }
+        let id = match self.written.standing(KIND, external_event_id).await? {
+            Some(id) => Some(id),
+            None => self.left_behind(KIND, external_event_id, deadline).await?,
         };
         let Some(id) = id else { return Ok(()) };
         let path = ["sobjects", Object::Event.name(), id.as_str()];
@@ -391,6 +386,21 @@ impl<L: Links + Send + Sync> WriteMeetings for SalesforceCrm<L> {
             Err(error) => return Err(error.into()),
         }
         Ok(self.written.gone(KIND, external_event_id, &id).await?)
+    }
+}
+
+impl<L: Links + Send + Sync> SalesforceCrm<L> {
+    /// The event that a try of old may have created before it was cut short.
+    async fn left_behind(
+        &self,
+        section: &'static str,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Option<String>, CallError> {
+        let map = self.fields.current().await?;
+        let Some(field) = key_field(map.section(section), Object::Event) else { return Ok(None) };
+        self.kind_of(&field, &map, deadline).await?;
+        self.bearing(&field, key, deadline).await
     }
 }
 
@@ -524,6 +534,6 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
             new,
             change: None,
         };
-        self.write(&draft, map, deadline).await.map(|_| ())
+        Box::pin(self.write(&draft, map, deadline)).await.map(|_| ())
     }
 }

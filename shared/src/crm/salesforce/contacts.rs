@@ -55,7 +55,9 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
         let map = match self.fields.current().await {
             Ok(map) => map,
             Err(error) => {
-                wanted.into_iter().for_each(|address| answer(address, Err(error.clone())));
+                for address in wanted {
+                    answer(address, Err(error.clone()));
+                }
                 return people;
             }
         };
@@ -75,7 +77,9 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
                         again.extend([one.to_vec(), other.to_vec()]);
                     }
                     Err(Unanswered::TooMany(error) | Unanswered::Failed(error)) => {
-                        part.into_iter().for_each(|address| answer(address, Err(error.clone())));
+                        for address in part {
+                            answer(address, Err(error.clone()));
+                        }
                     }
                 }
             }

@@ -110,21 +110,17 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
         // One asks for all.
         let mut seen = self.keys.lock().await;
         let fresh = |seen: &&Seen| seen.kind != KeyKind::Missing || seen.at.elapsed() < MISSING_FOR;
-        let kind = match seen.get(field).filter(fresh) {
-            Some(seen) => seen.kind,
-            None => match self.remembered(field).await? {
-                Some(kind) => {
-                    seen.insert(field.clone(), Seen { kind, at: Instant::now() });
-                    kind
-                }
-                None => {
-                    for (field, kind) in self.look_at(KeyField::all(map), deadline).await? {
-                        self.remember(&field, kind).await?;
-                        seen.insert(field, Seen { kind, at: Instant::now() });
-                    }
-                    seen.get(field).map_or(KeyKind::Missing, |seen| seen.kind)
-                }
-            },
+        let kind = if let Some(seen) = seen.get(field).filter(fresh) {
+            seen.kind
+        } else if let Some(kind) = self.remembered(field).await? {
+            seen.insert(field.clone(), Seen { kind, at: Instant::now() });
+            kind
+        } else {
+            for (field, kind) in self.look_at(KeyField::all(map), deadline).await? {
+                self.remember(&field, kind).await?;
+                seen.insert(field, Seen { kind, at: Instant::now() });
+            }
+            seen.get(field).map_or(KeyKind::Missing, |seen| seen.kind)
         };
         match kind {
             KeyKind::Missing => Err(CallError::NotSetUp { api: self.client.name(), problem: field.remedy() }),
@@ -243,7 +239,7 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
         let mut questions: Vec<(String, String, Option<&str>)> = Vec::new();
         for object in [Object::Contact, Object::Lead, Object::Event, Object::Task] {
             let sections = people.into_iter().chain(SECTIONS).filter(|(_, of)| *of == object);
-            let mut fields: Vec<&str> = Vec::new();
+            let mut fields: Vec<&str> = vec!["Id"];
             let named = sections.map(|(section, _)| map.section(section));
             for field in
                 named.flat_map(|section| section.all_theirs().chain(section.fixed().keys().map(String::as_str)))
@@ -254,12 +250,11 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
                     fields.push(field);
                 }
             }
-            let fields: String = fields.iter().map(|field| format!(", {field}")).collect();
             let without = (object == Object::Lead).then_some("only contacts are looked up");
             let object = object.name();
             questions.push((
                 format!("the fields of {object} that are named in the field map"),
-                format!("SELECT Id{fields} FROM {object} LIMIT 1"),
+                format!("SELECT {} FROM {object} LIMIT 1", fields.join(", ")),
                 without,
             ));
         }

@@ -33,7 +33,7 @@ pub fn mint(base_url: &Url, key: Credential, client_id: String, username: Option
     if let Ok(mut path) = token_url.path_segments_mut() {
         path.pop_if_empty().extend(["services", "oauth2", "token"]);
     }
-    let audience = audience.as_str().trim_end_matches('/').to_owned();
+    let audience = String::from(audience);
     let ask = move |credentials: &[SecretString]| {
         let key = credentials.first().map(SecretString::expose_secret).unwrap_or_default().trim();
         let form = if is_private_key(key) {
@@ -41,7 +41,8 @@ pub fn mint(base_url: &Url, key: Credential, client_id: String, username: Option
                 "CrmApiKey holds a private key, and CrmUsername is empty; give the user to sign in as, or the secret of \
                  the connected app instead of the key",
             )?;
-            let assertion = signed_statement(key, &client_id, username, &audience, Timestamp::now())?;
+            let assertion =
+                signed_statement(key, &client_id, username, audience.trim_end_matches('/'), Timestamp::now())?;
             vec![("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()), ("assertion", assertion)]
         } else {
             vec![

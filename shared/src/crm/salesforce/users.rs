@@ -1,6 +1,5 @@
 //! Who of the company's people is a user of Salesforce, so that records belong to them.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,14 +105,4 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
         }
         Ok(ids)
     }
-
-    /// The day it is, in UTC.
-    pub(super) fn today(&self) -> String {
-        day(self.written.now())
-    }
-}
-
-/// The day of an instant, in UTC.
-pub(super) fn day(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d").to_string()
 }

@@ -564,9 +564,8 @@ fn event_time(values: &mut Map<String, Value>, body: &Map<String, Value>) -> Res
     let minutes = match (is_written("EndDateTime"), is_written("DurationInMinutes")) {
         (true, true) if by_end != by_length => return Err(broken("End and duration do not agree")),
         (true, _) => by_end,
-        (false, true) => by_length,
         (false, false) if is_all_day => by_length.or(Some(DAY_MINUTES)),
-        (false, false) => by_length,
+        (false, _) => by_length,
     };
     let minutes = minutes.ok_or_else(|| missing("DurationInMinutes, EndDateTime"))?;
     if minutes < 0 {

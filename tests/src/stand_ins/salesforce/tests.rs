@@ -322,7 +322,7 @@ async fn many_calls_sign_in_once() {
     let addresses: Vec<[EmailAddress; 1]> =
         (0..10).map(|number| [address(&format!("p{number}@acme.example"))]).collect();
     let found = futures_util::future::join_all(addresses.iter().map(|one| crm.find_contacts(one, soon()))).await;
-    assert!(found.iter().all(|answer| answer.is_ok()), "{found:?}");
+    assert!(found.iter().all(std::result::Result::is_ok), "{found:?}");
     assert_eq!(org.sessions_made(), 1);
 }
 
