@@ -939,4 +939,19 @@ mod tests {
         assert!(summary.encode_utf16().count() <= LONGEST_SUMMARY && summary.ends_with('…'), "{summary}");
         assert!(issue["fields"]["description"].to_string().contains(&"🦀".repeat(200)));
     }
+
+    #[test]
+    fn every_example_in_the_comments_of_the_field_map_can_be_used_as_it_stands() {
+        let mut examples = Vec::new();
+        let mut is_example = false;
+        for line in FIELDS.lines() {
+            let bare = line.strip_prefix("# ").unwrap_or_default();
+            is_example = line.starts_with('#') && (bare.starts_with('[') || (is_example && bare.contains(" = ")));
+            if is_example {
+                examples.push(bare);
+            }
+        }
+        assert!(examples.len() >= 4, "{examples:?}");
+        crate::field_map::FieldMap::parse(SYSTEM, FIELDS, Some(&examples.join("\n"))).expect("a map");
+    }
 }
