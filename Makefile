@@ -121,7 +121,7 @@ quick: ## Everything that needs no engine: format, clippy, unit and property tes
 	@$(say) "Clippy with warnings denied"
 	@cargo clippy $(CARGO_SET) --all-targets -- -D warnings
 	@$(say) "Unit, property and adapter tests, samples, template facts, architecture"
-	@cargo test $(CARGO_SET) --lib --bins --test endpoint --test architecture --test events --test template
+	@cargo test $(CARGO_SET) --lib --bins --test endpoint --test architecture --test contract --test contract-tickets --test events --test template
 
 test: test-tools quick ## Everything: what `quick` does, licences, the template, then the end-to-end suite
 	@$(say) "Licences, bans and sources"

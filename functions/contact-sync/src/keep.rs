@@ -183,7 +183,8 @@ impl<P: Ports> ContactSync<'_, P> {
         looked
     }
 
-    /// Asks for the first address of every contact, then for the second of those that nobody is known for, and so on.
+    /// Asks for the first address of every contact, then for the second of those that nobody is known for, and so on; where
+    /// many addresses cost one call, for all of them at once.
     async fn matches(
         &self,
         crm: &P::Crm,
@@ -207,7 +208,9 @@ impl<P: Ports> ContactSync<'_, P> {
                 break;
             }
             let mut new: Vec<&EmailAddress> = Vec::new();
-            for address in open.iter().map(|task| &tasks[*task].copy.addresses[round]) {
+            let at_once = if crm.asks_for_many_in_one_call() { usize::MAX } else { 1 };
+            let in_question = |task: &usize| tasks[*task].copy.addresses.iter().skip(round).take(at_once);
+            for address in open.iter().flat_map(in_question) {
                 if !answers.contains_key(address) && !new.contains(&address) {
                     new.push(address);
                 }

@@ -127,6 +127,12 @@ pub trait UpdateContacts: Sync {
     /// asked for side by side.
     fn at_a_time(&self) -> usize;
 
+    /// True if several addresses cost one call. Otherwise each costs one, and none is looked up before it is known to be
+    /// needed.
+    fn asks_for_many_in_one_call(&self) -> bool {
+        false
+    }
+
     /// Looks addresses up, and answers for each of them, in their order.
     fn look_up(
         &self,

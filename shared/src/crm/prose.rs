@@ -10,26 +10,17 @@ use crate::domain::address::EmailAddress;
 /// The last line of a text that was too long.
 const CUT: &str = "[Cut here: the text is longer than this system takes.]";
 
-/// The text, or as much of it as leaves room for a line that tells of the cut; `most` is in characters.
+/// The text, or as much of it as leaves room for a line that tells of the cut; `most` is in units of UTF-16, in which the
+/// vendors' systems count.
 #[must_use]
 pub fn fitting(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let room = most.saturating_sub(CUT.len() + 1);
-    let kept: String = text.chars().take(room).collect();
-    format!("{}\n{CUT}", kept.trim_end())
+    crate::fitting::fitting(text, most, char::len_utf16, CUT).into_owned()
 }
 
-/// One line of at most `most` characters, for a subject; what is cut ends in an ellipsis.
+/// One line of at most `most` units of UTF-16, for a subject; what is cut ends in an ellipsis.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() <= most {
-        return text;
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
+    crate::fitting::line(text, most, char::len_utf16)
 }
 
 /// Plain text as HTML that shows the same lines and nothing else.
@@ -142,16 +133,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_that_is_too_long_is_cut_by_characters_and_says_so() {
+    fn text_that_is_too_long_says_that_it_was_cut() {
         assert_eq!(fitting("short", 5), "short");
-        let cut = fitting(&"ä".repeat(200), 100);
-        assert!(cut.chars().count() <= 100 && cut.ends_with(CUT) && cut.starts_with("ää"), "{cut}");
-    }
-
-    #[test]
-    fn subject_is_one_line_that_fits() {
-        assert_eq!(line("a\r\n b\tc", 10), "a b c");
-        assert_eq!(line("abcdef", 4), "abc…");
+        let cut = fitting(&"🦀".repeat(200), 100);
+        assert!(cut.encode_utf16().count() <= 100 && cut.ends_with(CUT) && cut.starts_with("🦀🦀"), "{cut}");
     }
 
     #[test]

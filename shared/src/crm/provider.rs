@@ -130,6 +130,10 @@ impl<L: Links + Send> UpdateContacts for Crm<L> {
         ask!(self, crm => crm.at_a_time())
     }
 
+    fn asks_for_many_in_one_call(&self) -> bool {
+        ask!(self, crm => crm.asks_for_many_in_one_call())
+    }
+
     async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<Contact>, CrmError>> {
         ask!(self, crm => crm.look_up(addresses, deadline).await)
     }

@@ -470,10 +470,11 @@ fn listed(addresses: &[EmailAddress]) -> String {
 
 /// Text as HTML that fits into a property.
 fn fitting_html(text: &str) -> String {
-    let mut room = text.chars().count().min(LONGEST_TEXT);
+    let length_of = |text: &str| crate::fitting::length(text, char::len_utf16);
+    let mut room = length_of(text).min(LONGEST_TEXT);
     loop {
         let html = prose::html(&prose::fitting(text, room));
-        let length = html.chars().count();
+        let length = length_of(&html);
         if length <= LONGEST_TEXT {
             return html;
         }

@@ -84,6 +84,10 @@ impl<L: Links + Send + Sync> UpdateContacts for HubSpotCrm<L> {
         AT_A_TIME
     }
 
+    fn asks_for_many_in_one_call(&self) -> bool {
+        true
+    }
+
     async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<Contact>, CrmError>> {
         let map = match self.fields.current().await {
             Ok(map) => map,

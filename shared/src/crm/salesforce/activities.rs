@@ -224,36 +224,16 @@ impl<'a> Linked<'a> {
 
     /// A text that fits, with who and what could not be linked at its end.
     fn text(&self, text: &str) -> String {
-        let Some(unlinked) = &self.unlinked else { return fitting(text, LONGEST_TEXT) };
-        let unlinked = fitting(unlinked, LONGEST_TEXT / 2);
+        let Some(unlinked) = &self.unlinked else { return prose::fitting(text, LONGEST_TEXT) };
+        let unlinked = prose::fitting(unlinked, LONGEST_TEXT / 2);
         let room = LONGEST_TEXT - units(&unlinked) - 2;
-        format!("{}\n\n{unlinked}", fitting(text, room)).trim_start().to_owned()
+        format!("{}\n\n{unlinked}", prose::fitting(text, room)).trim_start().to_owned()
     }
 }
 
 /// How long Salesforce takes a text to be: it counts as Java does.
 fn units(text: &str) -> usize {
     text.encode_utf16().count()
-}
-
-/// How many of a text's characters fit.
-fn characters_that_fit(text: &str, most: usize) -> usize {
-    let mut taken = 0;
-    text.chars()
-        .take_while(|character| {
-            taken += character.len_utf16();
-            taken <= most
-        })
-        .count()
-}
-
-fn fitting(text: &str, most: usize) -> String {
-    prose::fitting(text, characters_that_fit(text, most))
-}
-
-fn line(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    prose::line(&text, characters_that_fit(&text, LONGEST_LINE))
 }
 
 /// An instant as Salesforce takes it.
@@ -298,7 +278,7 @@ impl<L: Links + Send + Sync> LogEmail for SalesforceCrm<L> {
         let owner = self.owner(section, &people, deadline).await?;
         let linked = Linked::new(&activity.contact_ids, activity.deal_id.as_deref());
         let mut new = section.body(there([
-            ("subject", Some(line(&format!("Email: {}", prose::mail_subject(activity))).into())),
+            ("subject", Some(prose::line(&format!("Email: {}", prose::mail_subject(activity)), LONGEST_LINE).into())),
             ("text", Some(linked.text(&prose::mail(activity)).into())),
             ("direction", Some(activity.direction.as_str().into())),
             ("date", Some(day(activity.timestamp).into())),
@@ -420,10 +400,10 @@ fn meeting_body(section: &Section, meeting: &Meeting, linked: &Linked<'_>) -> Ma
     let optional = |text: &Option<String>| Some(Value::from(text.clone().unwrap_or_default()));
     section.body(there([
         ("status", (!in_subject).then(|| status.into())),
-        ("subject", Some(line(&format!("{prefix}{}", meeting.subject)).into())),
+        ("subject", Some(prose::line(&format!("{prefix}{}", meeting.subject), LONGEST_LINE).into())),
         ("text", Some(linked.text(&text).into())),
         // What was taken back is emptied.
-        ("location", Some(line(meeting.location.as_deref().unwrap_or_default()).into())),
+        ("location", Some(prose::line(meeting.location.as_deref().unwrap_or_default(), LONGEST_LINE).into())),
         ("link", optional(&meeting.link)),
         ("organizer", meeting.organizer.as_ref().map(|organizer| organizer.as_str().into())),
         ("grant_id", meeting.grant_id.clone().map(Value::from)),
@@ -480,7 +460,7 @@ impl<L: Links + Send + Sync> WriteMeetingNotes for SalesforceCrm<L> {
         let section = map.section("notes");
         let linked = Linked::new(&notes.contact_ids, notes.deal_id.as_deref());
         let mut change = section.body(there([
-            ("subject", Some(line(&format!("Meeting notes: {}", notes.subject)).into())),
+            ("subject", Some(prose::line(&format!("Meeting notes: {}", notes.subject), LONGEST_LINE).into())),
             ("text", Some(linked.text(&prose::notes(notes)).into())),
         ]));
         let mut new = change.clone();
@@ -519,7 +499,7 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
         let owner = self.owner(section, &people, deadline).await?;
         let text = format!("{}\n\nFrom the meeting: {}", prose::action_item(item), notes.subject);
         let mut new = section.body(there([
-            ("subject", Some(line(&item.text).into())),
+            ("subject", Some(prose::line(&item.text, LONGEST_LINE).into())),
             ("text", Some(linked.text(&text).into())),
             ("due", item.due.map(|due| due.to_string().into())),
             ("owner", owner.map(Value::from)),

@@ -220,6 +220,10 @@ impl<L: Links + Send + Sync> UpdateContacts for SalesforceCrm<L> {
         AT_A_TIME
     }
 
+    fn asks_for_many_in_one_call(&self) -> bool {
+        true
+    }
+
     async fn look_up(&self, addresses: &[EmailAddress], deadline: Deadline) -> Vec<Result<Vec<Contact>, CrmError>> {
         let people = self.people(addresses, deadline).await;
         let answer = |address: &EmailAddress| match people.get(address) {
