@@ -213,8 +213,11 @@ fn every_sample_is_json_and_belongs_to_a_function_or_the_demo() {
 /// One table of the docs: a row for each of our fields, a column for each system.
 fn table_of_fields(systems: &[(&str, &str, &str)]) -> String {
     let files: Vec<toml::Table> = systems.iter().map(|(_, _, file)| file.parse().expect("TOML")).collect();
-    let names = systems.iter().map(|(name, ..)| format!(" {name} |")).collect::<String>();
-    let mut table = format!("| thing | our field |{names}\n|---|---|{}\n", "---|".repeat(systems.len()));
+    let names: Vec<&str> = systems.iter().map(|(name, ..)| *name).collect();
+    let mut lines = vec![
+        format!("| thing | our field | {} |", names.join(" | ")),
+        format!("|---|---|{}", "---|".repeat(names.len())),
+    ];
     let of = |place: usize, thing: &str| {
         let sections = files[place].get(systems[place].1).and_then(toml::Value::as_table);
         sections.and_then(|sections| sections.get(thing)?.get("fields")?.as_table())
@@ -225,14 +228,14 @@ fn table_of_fields(systems: &[(&str, &str, &str)]) -> String {
         for field in ours {
             let cells =
                 (0..files.len()).map(|place| match of(place, thing).and_then(|fields| fields.get(field)?.as_str()) {
-                    Some("") => " off |".to_owned(),
-                    Some(theirs) => format!(" `{theirs}` |"),
-                    None => " – |".to_owned(),
+                    Some("") => "off".to_owned(),
+                    Some(theirs) => format!("`{theirs}`"),
+                    None => "–".to_owned(),
                 });
-            table.push_str(&format!("| {thing} | `{field}` |{}\n", cells.collect::<String>()));
+            lines.push(format!("| {thing} | `{field}` | {} |", cells.collect::<Vec<_>>().join(" | ")));
         }
     }
-    table
+    lines.join("\n")
 }
 
 #[test]

@@ -31,10 +31,6 @@ impl Systems {
 async fn update(world: &World, crm: &dyn CrmStandIn, tickets: &dyn TicketStandIn) {
     let begun = Instant::now();
     world.use_systems(crm, tickets).await.unwrap_or_else(|error| panic!("{error}"));
-    // The update brings the template's schedules back.
-    for schedule in ["CalendarReconcileSchedule", "NotetakerReconcileSchedule", "TicketTriageReconcileSchedule"] {
-        end_schedule(world, schedule).await;
-    }
     println!("the stack uses {} and {} after {:?}", crm.provider(), tickets.provider(), begun.elapsed());
 }
 
