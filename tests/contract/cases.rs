@@ -304,7 +304,7 @@ async fn mail_that_several_log_at_once_is_there_once(stage: &Stage) -> Cell {
     let ids = [stage.add_contact(DANA)];
     let (mail, key) = (mail(&ids, None), key("mail-1"));
     stage.system.faults().set_latency(Duration::from_millis(20));
-    let processes: Vec<_> = (0..5).map(|_| stage.another_process(Duration::from_secs(60))).collect();
+    let processes: Vec<_> = (0..5).map(|_| stage.another_process(Duration::from_mins(1))).collect();
     let logged =
         join_all(processes.iter().map(|crm| until_done(async || crm.log_email(&mail, &key, soon()).await))).await;
     assert!(logged.iter().all(|id| *id == logged[0]), "{logged:?}");

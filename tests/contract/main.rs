@@ -3,6 +3,8 @@
 //! A case sees the system through its stand-in alone, so that what is proved is what the CRM's users get. A cell that is
 //! `not offered` names what the adapter itself said: a typed answer, never a failure.
 
+#![expect(clippy::print_stdout, reason = "the tables are what the suite is for")]
+
 mod cases;
 mod first_night;
 
