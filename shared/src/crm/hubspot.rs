@@ -18,13 +18,14 @@ use serde_json::Value;
 use std::collections::HashMap;
 use tokio::sync::Mutex;
 
+use crate::crm::collection_is_missing;
 use crate::engine::{Deadline, Links};
 use crate::field_map::FieldMaps;
 use crate::http::{ApiClient, ApiRequest, CallError};
 use crate::written::Written;
 use owners::Owners;
 use set_up::Readiness;
-use wire::{Base, OBJECTS, Page, Record, collection_is_missing};
+use wire::{Base, OBJECTS, Page, Record};
 
 pub use dialect::dialect;
 

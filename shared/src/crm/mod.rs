@@ -61,6 +61,11 @@ impl From<CrmError> for Failure {
     }
 }
 
+/// The CRM's error for something that is always there.
+fn collection_is_missing(error: CallError) -> CallError {
+    error.of_a_collection("CrmBaseUrl")
+}
+
 /// A contact that the CRM knows: a known prospect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contact {

@@ -10,6 +10,7 @@ use super::contact_fields::{ContactField, ContactUpdate, Current, PerField, Upda
 use super::meeting::{Meeting, MeetingTime, WriteMeetings};
 use super::notes::{MeetingNotes, WriteMeetingNotes};
 use super::{Contact, ContactsByAddress, CrmError, Deal, EmailActivity, FindContacts, IdempotencyKey, LogEmail};
+use crate::crm::collection_is_missing;
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};
@@ -165,20 +166,6 @@ impl WriteMeetingNotes for RestCrm {
             .read(deadline)
             .await;
         written.map(|written| written.id.0).map_err(|error| collection_is_missing(error).into())
-    }
-}
-
-/// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
-/// at fault, and each is tried again until that is mended.
-fn collection_is_missing(error: CallError) -> CallError {
-    match error {
-        CallError::NotFound { api, what, .. } => CallError::Unavailable {
-            api,
-            problem: format!("it answered 404 or 410 for the {what}; check the parameter CrmBaseUrl"),
-            retry_after: None,
-            answered: true,
-        },
-        other => other,
     }
 }
 

@@ -158,6 +158,21 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The same of something that is always there, such as a collection: a 404 for one means that the address is wrong or a
+    /// route is gone. No message is at fault, and each is tried again until that is mended.
+    #[must_use]
+    pub fn of_a_collection(self, base_url_parameter: &'static str) -> Self {
+        match self {
+            Self::NotFound { api, what, .. } => Self::Unavailable {
+                api,
+                problem: format!("it answered 404 or 410 for the {what}; check the parameter {base_url_parameter}"),
+                retry_after: None,
+                answered: true,
+            },
+            other => other,
+        }
+    }
+
     /// What the engine should do about it. `classes` are the stable names of this API's failures.
     #[must_use]
     pub fn into_failure(self, classes: &FailureClasses) -> Failure {

@@ -39,6 +39,11 @@ impl From<TicketError> for Failure {
     }
 }
 
+/// The ticket system's error for something that is always there.
+fn collection_is_missing(error: CallError) -> CallError {
+    error.of_a_collection("TicketBaseUrl")
+}
+
 /// Somebody who wrote a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correspondent {
@@ -120,18 +125,4 @@ pub trait OpenTickets: Sync {
         comment: &NewComment,
         deadline: Deadline,
     ) -> impl Future<Output = Result<Commented, TicketError>> + Send;
-}
-
-/// A collection is always there, so a 404 for one means that the address is wrong or a route is gone: no message is
-/// at fault, and each is tried again until that is mended.
-fn collection_is_missing(error: CallError) -> CallError {
-    match error {
-        CallError::NotFound { api, what, .. } => CallError::Unavailable {
-            api,
-            problem: format!("it answered 404 or 410 for the {what}; check the parameter TicketBaseUrl"),
-            retry_after: None,
-            answered: true,
-        },
-        other => other,
-    }
 }

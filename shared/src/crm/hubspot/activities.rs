@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::wire::{ASSOCIATIONS, Batch, MOST_IN_A_BATCH, OBJECTS, Page, Record, collection_is_missing, search};
+use super::wire::{ASSOCIATIONS, Batch, MOST_IN_A_BATCH, OBJECTS, Page, Record, search};
 use super::{HubSpotCrm, Kind};
+use crate::crm::collection_is_missing;
 use crate::crm::meeting::{Meeting, MeetingStatus, MeetingTime, WriteMeetings};
 use crate::crm::notes::{ActionItem, MeetingNotes, WriteMeetingNotes};
 use crate::crm::{CrmError, EmailActivity, IdempotencyKey, LogEmail, prose};

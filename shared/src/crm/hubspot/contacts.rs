@@ -11,9 +11,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::HubSpotCrm;
 use super::wire::{
-    ASSOCIATIONS, Batch, Halves, MOST_IN_A_BATCH, OBJECTS, OnlyId, Page, Paging, Record, collection_is_missing, id,
-    is_about_the_inputs, search,
+    ASSOCIATIONS, Batch, Halves, MOST_IN_A_BATCH, OBJECTS, OnlyId, Page, Paging, Record, id, is_about_the_inputs,
+    search,
 };
+use crate::crm::collection_is_missing;
 use crate::crm::contact_fields::{ContactField, ContactUpdate, Current, PerField, UpdateContacts};
 use crate::crm::{Contact, ContactsByAddress, CrmError, Deal, FindContacts};
 use crate::domain::address::EmailAddress;

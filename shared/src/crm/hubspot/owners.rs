@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::wire::{OWNERS, Page, collection_is_missing, id};
+use super::wire::{OWNERS, Page, id};
+use crate::crm::collection_is_missing;
 use crate::domain::address::EmailAddress;
 use crate::engine::Deadline;
 use crate::http::{ApiClient, CallError};

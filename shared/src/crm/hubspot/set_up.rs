@@ -7,8 +7,9 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::wire::{PROPERTIES, collection_is_missing};
+use super::wire::PROPERTIES;
 use super::{HubSpotCrm, Kind};
+use crate::crm::collection_is_missing;
 use crate::crm::contact_fields::ContactField;
 use crate::engine::{Deadline, Links};
 use crate::field_map::Section;

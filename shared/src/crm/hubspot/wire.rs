@@ -170,20 +170,6 @@ pub(super) fn is_about_the_inputs(error: &CallError) -> bool {
     matches!(error, CallError::Rejected { .. } | CallError::NotFound { .. })
 }
 
-/// A collection is always there, so a 404 for one means that the address is wrong: no message is at fault, and each is
-/// tried again until that is mended.
-pub(super) fn collection_is_missing(error: CallError) -> CallError {
-    match error {
-        CallError::NotFound { api, what, .. } => CallError::Unavailable {
-            api,
-            problem: format!("it answered 404 for the {what}; check the parameter CrmBaseUrl"),
-            retry_after: None,
-            answered: true,
-        },
-        other => other,
-    }
-}
-
 /// The parts in which the inputs of a batch are sent, if it is refused as a whole: halves, until each input that is
 /// refused stands alone.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::keys::{KeyField, KeyKind, key_value};
-use super::wire::{Found, Id, at_fault, collection_is_missing};
+use super::wire::{Found, Id, at_fault};
 use super::{Object, SalesforceCrm, soql};
+use crate::crm::collection_is_missing;
 use crate::crm::meeting::{Meeting, MeetingStatus, MeetingTime, WriteMeetings};
 use crate::crm::notes::{ActionItem, MeetingNotes, WriteMeetingNotes};
 use crate::crm::{CrmError, Direction, EmailActivity, IdempotencyKey, LogEmail, prose};
@@ -226,14 +227,9 @@ impl<'a> Linked<'a> {
     fn text(&self, text: &str) -> String {
         let Some(unlinked) = &self.unlinked else { return prose::fitting(text, LONGEST_TEXT) };
         let unlinked = prose::fitting(unlinked, LONGEST_TEXT / 2);
-        let room = LONGEST_TEXT - units(&unlinked) - 2;
+        let room = LONGEST_TEXT - crate::fitting::length(&unlinked, char::len_utf16) - 2;
         format!("{}\n\n{unlinked}", prose::fitting(text, room)).trim_start().to_owned()
     }
-}
-
-/// How long Salesforce takes a text to be: it counts as Java does.
-fn units(text: &str) -> usize {
-    text.encode_utf16().count()
 }
 
 /// An instant as Salesforce takes it.

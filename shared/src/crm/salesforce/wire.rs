@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::dialect::INVALID_FIELD;
 use super::{API_VERSION, Object, SalesforceCrm, soql};
+use crate::crm::collection_is_missing;
 use crate::engine::{Deadline, Links};
 use crate::http::{ApiRequest, CallError};
 
@@ -146,20 +147,6 @@ impl<L: Links + Send + Sync> SalesforceCrm<L> {
 
 fn reference(number: usize) -> String {
     format!("part{number}")
-}
-
-/// A resource that is always there is not: the address is wrong, or a route is gone. No message is at fault, and each is
-/// tried again until that is mended.
-pub(super) fn collection_is_missing(error: CallError) -> CallError {
-    match error {
-        CallError::NotFound { api, what, .. } => CallError::Unavailable {
-            api,
-            problem: format!("it answered 404 for the {what}; check the parameter CrmBaseUrl"),
-            retry_after: None,
-            answered: true,
-        },
-        other => other,
-    }
 }
 
 /// A field that is not there, or that the user who signs in may not see, is a matter of the set-up: names of fields come
