@@ -305,7 +305,8 @@ impl<P: Ports> BatchRules<'_, '_, P> {
         let key = LeaseKey::new(FUNCTION, &notification);
         let now = clock.now();
         let until = now.checked_add(work.deadline.left()).unwrap_or(now);
-        let request = ClaimRequest { key: &key, about: &about, content: "backfill", now, until };
+        let request =
+            ClaimRequest { key: &key, about: &about, content: "backfill", now, until, queued_at: now, trace: None };
         let lease = match leases.claim(&request).await? {
             Claim::Granted(lease) => lease,
             Claim::Duplicate { decision, .. } => return Ok(OneOf::decided(&decision, true)),

@@ -7,10 +7,15 @@ use shared::domain::notification::GrantId;
 use shared::triage::rule_file::BadRules as BadTriageRules;
 use std::time::Duration;
 
+use crate::forget::Forgotten;
 use crate::invitation::Invitation;
 use crate::joining_rules::{AutoJoin, BadRules};
+use crate::letters::LettersRequest;
 use crate::media_link::{LONGEST_MINUTES, MediaLink};
 use crate::proposed_rules::{MOST_DAYS as MOST_DAYS_OF_MAIL, TriageRules};
+use crate::replay::ReplayOf;
+use crate::story::StoryOf;
+use crate::subscribe::Subscription;
 use crate::times::{Edge, NotATime, shown, unix_seconds};
 
 /// How far back a backfill goes that does not say so, in days.
@@ -44,11 +49,29 @@ pub enum Command {
     TriageRules,
     /// See to what the CRM and the ticket system need once.
     SetUp,
+    /// Tell all that is known of a notification, an object or a customer.
+    Story,
+    /// Show what was given up.
+    DeadLetters,
+    /// Put what was given up back into its queue.
+    Redrive,
+    /// Set aside what was given up.
+    Park,
+    /// Be done with what was given up.
+    Drop,
+    /// Have a notification decided once more.
+    Replay,
+    /// See to the webhook at Nylas and its secret.
+    Subscribe,
+    /// Examine everything that the stack depends on.
+    Doctor,
+    /// Remove what the stack holds of a person.
+    Forget,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 17] = [
         Self::Backfill,
         Self::Reconcile,
         Self::Sync,
@@ -57,6 +80,15 @@ impl Command {
         Self::Media,
         Self::TriageRules,
         Self::SetUp,
+        Self::Story,
+        Self::DeadLetters,
+        Self::Redrive,
+        Self::Park,
+        Self::Drop,
+        Self::Replay,
+        Self::Subscribe,
+        Self::Doctor,
+        Self::Forget,
     ];
 
     /// The name, as it stands in an event.
@@ -71,6 +103,15 @@ impl Command {
             Self::Media => "media",
             Self::TriageRules => "triage_rules",
             Self::SetUp => "set_up",
+            Self::Story => "story",
+            Self::DeadLetters => "dead_letters",
+            Self::Redrive => "redrive",
+            Self::Park => "park",
+            Self::Drop => "drop",
+            Self::Replay => "replay",
+            Self::Subscribe => "subscribe",
+            Self::Doctor => "doctor",
+            Self::Forget => "forget",
         }
     }
 
@@ -98,6 +139,15 @@ impl Command {
                 "rules": "[[rules]]\nname = \"outage\"\ncategory = \"incidents\"\nwords = [\"is down\"]\n",
             }),
             Self::SetUp => json!({ "command": "set_up" }),
+            Self::Story => StoryOf::example(),
+            Self::DeadLetters => LettersRequest::example("dead_letters"),
+            Self::Redrive => LettersRequest::example("redrive"),
+            Self::Park => LettersRequest::example("park"),
+            Self::Drop => LettersRequest::example("drop"),
+            Self::Replay => ReplayOf::example(),
+            Self::Subscribe => Subscription::example(),
+            Self::Doctor => json!({ "command": "doctor" }),
+            Self::Forget => Forgotten::example(),
         }
     }
 }
@@ -143,6 +193,18 @@ pub enum Request {
     TriageRules(TriageRules),
     /// What the CRM and the ticket system need once, to be seen to.
     SetUp,
+    /// What was given up, to be shown, put back, set aside or done with.
+    Letters(LettersRequest),
+    /// All that is known of something.
+    Story(StoryOf),
+    /// A notification, to be decided once more.
+    Replay(ReplayOf),
+    /// The webhook at Nylas, to be seen to.
+    Subscribe(Subscription),
+    /// What the stack depends on, to be examined.
+    Doctor,
+    /// What the stack holds of a person, to be removed.
+    Forget(Forgotten),
 }
 
 /// A run that is asked for.
@@ -287,6 +349,16 @@ pub enum BadCommand {
     /// Triage rules cannot be used.
     #[error("`rules` cannot be used; mend every line that is named here:\n  {}", in_lines(.0))]
     TriageRules(BadTriageRules),
+    /// A field holds what it cannot hold.
+    #[error("`{field}` is {value}: {problem}")]
+    Wrong {
+        /// Which field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What is wrong with it, and what it may hold.
+        problem: String,
+    },
     /// It is not known what was decided so long ago.
     #[error(
         "`days` is {0}: it must be from 1 to {MOST_DAYS_OF_MAIL}, for decisions are kept for {MOST_DAYS_OF_MAIL} days"
@@ -383,6 +455,15 @@ impl Request {
             Command::Media => MediaLink::read(fields).map(Self::Media),
             Command::TriageRules => TriageRules::read(fields, now.as_second()).map(Self::TriageRules),
             Command::SetUp => fields_of(fields).map(|NoFields {}| Self::SetUp),
+            Command::Story => StoryOf::read(fields).map(Self::Story),
+            Command::DeadLetters => LettersRequest::show(fields).map(Self::Letters),
+            Command::Redrive => LettersRequest::redrive(fields).map(Self::Letters),
+            Command::Park => LettersRequest::park(fields).map(Self::Letters),
+            Command::Drop => LettersRequest::drop(fields).map(Self::Letters),
+            Command::Replay => ReplayOf::read(fields).map(Self::Replay),
+            Command::Subscribe => Subscription::read(fields).map(Self::Subscribe),
+            Command::Doctor => fields_of(fields).map(|NoFields {}| Self::Doctor),
+            Command::Forget => Forgotten::read(fields).map(Self::Forget),
         };
         read.map_err(|problem| Refused { problem, meant: command })
     }
@@ -708,7 +789,8 @@ mod tests {
             (
                 json!({}),
                 "has no `command`; there are `backfill`, `reconcile`, `sync`, `invite`, `auto_join`, `media`, \
-                 `triage_rules` and `set_up`",
+                 `triage_rules`, `set_up`, `story`, `dead_letters`, `redrive`, `park`, `drop`, `replay`, `subscribe`, `doctor` \
+                 and `forget`",
             ),
             (json!({ "command": "resync" }), "`resync` is no command; there are `backfill`, `reconcile`, `sync`"),
             (json!({ "command": 7 }), "`7` is no command"),

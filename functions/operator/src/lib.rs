@@ -28,24 +28,32 @@
 
 pub mod auto_join;
 pub mod command;
+pub mod doctor;
 pub mod findings;
 pub mod follow;
+pub mod forget;
 pub mod invitation;
 pub mod invite;
 pub mod jobs;
 pub mod joining_rules;
+pub mod letters;
 pub mod media;
 pub mod media_link;
 pub mod nylas_words;
 pub mod operate;
 pub mod ports;
 pub mod proposed_rules;
+pub mod replay;
 pub mod report;
 pub mod ruling;
 pub mod set_up;
+pub mod stack_map;
+pub mod story;
+pub mod subscribe;
 #[cfg(test)]
 mod testing;
 pub mod times;
+pub mod told;
 pub mod triage_rules;
 pub mod trial_report;
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::set_up::System;
 use operator::{Invocation, Operator, Settings};
@@ -13,12 +14,43 @@ use shared::aws::settings_file::SettingsFile;
 use shared::aws::worker_queue::JobQueue;
 use shared::configuration::Environment;
 use shared::engine::Deadline;
+use shared::nylas::Nylas;
 use shared::triage::RULES_KEY;
-use shared::worker::Systems;
+use shared::worker::{Crm, Systems, Tickets};
 use std::time::Duration;
 
 /// The longest that a call to AWS may take.
 const LONGEST_AWS_CALL: Duration = Duration::from_secs(4);
+
+/// Everything in AWS.
+struct InAws;
+
+impl Ports for InAws {
+    type Queue = JobQueue;
+    type Links = DynamoLinks;
+    type Nylas = Nylas;
+    type Archive = MediaArchive;
+    type Decisions = DynamoLeases;
+    type LiveRules = SettingsFile;
+    type Mailboxes = ListedMailboxes;
+    type Crm = Crm;
+    type Tickets = Tickets;
+    type Letters = NotYet;
+    type Records = NotYet;
+    type Replays = NotYet;
+    type Webhooks = NotYet;
+    type Examined = NotYet;
+    type Held = NotYet;
+}
+
+/// A port that is still to come.
+struct NotYet;
+impl operator::letters::Letters for NotYet {}
+impl operator::story::Records for NotYet {}
+impl operator::replay::Replays for NotYet {}
+impl operator::subscribe::Webhooks for NotYet {}
+impl operator::doctor::Examined for NotYet {}
+impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -26,7 +58,7 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     let systems = Systems::new(LONGEST_AWS_CALL).await?;
     let sdk = systems.sdk();
-    let operator = &Operator {
+    let operator = &Operator::<InAws> {
         mail_queue: JobQueue::new(sdk, environment.required("EMAIL_ACTIVITY_QUEUE_URL")?),
         calendar_queue: JobQueue::new(sdk, environment.required("CALENDAR_SYNC_QUEUE_URL")?),
         notetaker_queue: JobQueue::new(sdk, environment.required("NOTETAKER_MEDIA_QUEUE_URL")?),
@@ -42,6 +74,12 @@ async fn main() -> Result<(), Error> {
         },
         crm: System::crm(environment.optional("CRM_PROVIDER"), systems.crm(&environment)?),
         tickets: System::tickets(environment.optional("TICKET_PROVIDER"), systems.tickets(&environment)?),
+        letters: NotYet,
+        records: NotYet,
+        replays: NotYet,
+        webhooks: NotYet,
+        examined: NotYet,
+        held: NotYet,
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {

@@ -15,18 +15,25 @@ use std::time::Duration;
 
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
 use crate::command::{Function, Job, Order, Refused, Request, RunRequest};
+use crate::doctor::Examined;
 use crate::findings::MOST_LISTED;
 use crate::follow::Follower;
+use crate::forget::Held;
 use crate::invitation::Invitation;
 use crate::invite::{InviteAnswer, InviteError, Inviting};
 use crate::jobs::{Part, messages, run_name};
 use crate::joining_rules::AutoJoin;
+use crate::letters::Letters;
 use crate::media::{MediaAnswer, MediaError, media};
 use crate::media_link::{MediaLink, owners};
 use crate::ports::{Archive, LiveRules, Notetaking, SupportMailboxes};
 use crate::proposed_rules::TriageRules;
+use crate::replay::Replays;
 use crate::report::{Report, Row};
 use crate::set_up::{SetUpAnswer, State, System, set_up};
+use crate::story::Records;
+use crate::subscribe::Webhooks;
+use crate::told::Told;
 use crate::triage_rules::{Trial, TrialError};
 use crate::trial_report::TrialAnswer;
 
@@ -65,32 +72,78 @@ impl Settings {
     }
 }
 
-/// The function, with its clients.
-pub struct Operator<Q, L, N, A, D, R, M, C, T> {
-    /// The queue of email-activity.
-    pub mail_queue: Q,
-    /// The queue of calendar-sync.
-    pub calendar_queue: Q,
-    /// The queue of notetaker-media.
-    pub notetaker_queue: Q,
-    /// The queue of contact-sync.
-    pub contact_queue: Q,
+/// What the function needs of the outside, each as narrow as what it is used for.
+pub trait Ports {
+    /// A queue that jobs are put into.
+    type Queue: SendToQueue;
     /// Where progress is kept, and what was invited.
-    pub links: L,
+    type Links: Links;
     /// Nylas.
-    pub nylas: N,
+    type Nylas: Notetaking + ReadMail;
     /// Where the files of meetings lie.
-    pub archive: A,
+    type Archive: Archive;
     /// What was decided of each mail.
-    pub decisions: D,
+    type Decisions: ReadDecisions;
     /// The triage rules that are live.
-    pub live_rules: R,
-    /// The support mailboxes, whose mail is not email-activity's.
-    pub support_mailboxes: M,
-    /// The CRM. While it is off, the functions do nothing.
-    pub crm: System<C>,
+    type LiveRules: LiveRules;
+    /// The support mailboxes.
+    type Mailboxes: SupportMailboxes;
+    /// The CRM.
+    type Crm: SetUp;
     /// The ticket system.
-    pub tickets: System<T>,
+    type Tickets: SetUp;
+    /// What lies in the dead-letter queues, and what is known of it.
+    type Letters: Letters;
+    /// Everything that is kept of what happened.
+    type Records: Records;
+    /// Where what is replayed comes from and goes to.
+    type Replays: Replays;
+    /// The webhook at Nylas and its secret.
+    type Webhooks: Webhooks;
+    /// What is examined.
+    type Examined: Examined;
+    /// Everything that may hold an address.
+    type Held: Held;
+}
+
+/// The function, with its clients.
+pub struct Operator<P: Ports> {
+    /// The queue of email-activity.
+    pub mail_queue: P::Queue,
+    /// The queue of calendar-sync.
+    pub calendar_queue: P::Queue,
+    /// The queue of notetaker-media.
+    pub notetaker_queue: P::Queue,
+    /// The queue of contact-sync.
+    pub contact_queue: P::Queue,
+    /// Where progress is kept, and what was invited.
+    pub links: P::Links,
+    /// Nylas.
+    pub nylas: P::Nylas,
+    /// Where the files of meetings lie.
+    pub archive: P::Archive,
+    /// What was decided of each mail.
+    pub decisions: P::Decisions,
+    /// The triage rules that are live.
+    pub live_rules: P::LiveRules,
+    /// The support mailboxes, whose mail is not email-activity's.
+    pub support_mailboxes: P::Mailboxes,
+    /// The CRM. While it is off, the functions do nothing.
+    pub crm: System<P::Crm>,
+    /// The ticket system.
+    pub tickets: System<P::Tickets>,
+    /// What lies in the dead-letter queues, and what is known of it.
+    pub letters: P::Letters,
+    /// Everything that is kept of what happened.
+    pub records: P::Records,
+    /// Where what is replayed comes from and goes to.
+    pub replays: P::Replays,
+    /// The webhook at Nylas and its secret.
+    pub webhooks: P::Webhooks,
+    /// What is examined.
+    pub examined: P::Examined,
+    /// Everything that may hold an address.
+    pub held: P::Held,
     /// What it is set to.
     pub settings: Settings,
 }
@@ -135,6 +188,8 @@ pub enum Answer {
     Trial(Box<TrialAnswer>),
     /// What the CRM and the ticket system need once, and how it stands.
     SetUp(SetUpAnswer),
+    /// What a command came to, as rows, as a table and in words.
+    Told(Told),
     /// The calendar is not known.
     NoCalendar {
         /// What happened.
@@ -194,26 +249,25 @@ pub enum OperateError {
     /// Rules cannot be tried.
     #[error(transparent)]
     Untried(TrialError),
+    /// Something of AWS that a command needs does not answer.
+    #[error("{what}: {problem}; {then}")]
+    Unavailable {
+        /// What could not be done.
+        what: String,
+        /// What happened.
+        problem: StoreError,
+        /// What was done before, and what to do.
+        then: &'static str,
+    },
 }
 
 impl Answer {
-    fn error(error: String) -> Self {
+    pub(crate) fn error(error: String) -> Self {
         Self::Refused { error, example: None }
     }
 }
 
-impl<Q, L, N, A, D, R, M, C, T> Operator<Q, L, N, A, D, R, M, C, T>
-where
-    Q: SendToQueue,
-    L: Links,
-    N: Notetaking + ReadMail,
-    A: Archive,
-    D: ReadDecisions,
-    R: LiveRules,
-    M: SupportMailboxes,
-    C: SetUp,
-    T: SetUp,
-{
+impl<P: Ports> Operator<P> {
     /// Does what an event asks for, or says what is wrong with it.
     ///
     /// # Errors
@@ -226,6 +280,12 @@ where
             Ok(Request::Media(asked)) => self.media(&asked, invocation).await,
             Ok(Request::TriageRules(asked)) => self.triage_rules(&asked, invocation).await,
             Ok(Request::SetUp) => Ok(Answer::SetUp(self.set_up(invocation).await)),
+            Ok(Request::Letters(asked)) => self.letters(&asked, invocation).await,
+            Ok(Request::Story(asked)) => self.story(&asked, invocation).await,
+            Ok(Request::Replay(asked)) => self.replay(&asked, invocation).await,
+            Ok(Request::Subscribe(asked)) => self.subscribe(&asked, invocation).await,
+            Ok(Request::Doctor) => self.doctor(invocation).await,
+            Ok(Request::Forget(asked)) => self.forget(&asked, invocation).await,
             Err(Refused { problem, meant }) => {
                 Ok(Answer::Refused { error: problem.to_string(), example: Some(meant.example()) })
             }
@@ -385,7 +445,7 @@ where
 }
 
 /// Until when the answer to a command that starts no run must be there.
-fn soon(invocation: &Invocation) -> Deadline {
+pub(crate) fn soon(invocation: &Invocation) -> Deadline {
     Deadline::after(LONGEST_ANSWER.min(invocation.deadline.earlier_by(MARGIN).left()))
 }
 
@@ -411,6 +471,12 @@ fn log(command: &str, run: &str, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::testing::MemoryExamined;
+    use crate::forget::testing::MemoryHeld;
+    use crate::letters::testing::MemoryLetters;
+    use crate::replay::testing::MemoryReplays;
+    use crate::story::testing::MemoryRecords;
+    use crate::subscribe::testing::MemoryWebhooks;
     use crate::testing::{
         MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, refused, settings, tickets,
     };
@@ -421,17 +487,7 @@ mod tests {
     use shared::set_up::{SetUpItem, SetUpState};
     use std::sync::atomic::Ordering;
 
-    type InMemory = Operator<
-        MemoryQueue,
-        MemoryLinks,
-        MemoryNylas,
-        MemoryArchive,
-        MemoryLeases,
-        MemoryRules,
-        MemoryMailboxes,
-        MemorySystem,
-        MemorySystem,
-    >;
+    type InMemory = Operator<crate::testing::InMemory>;
 
     fn operator() -> InMemory {
         Operator {
@@ -447,6 +503,12 @@ mod tests {
             support_mailboxes: MemoryMailboxes::of(&["support"]),
             crm: crm(Some(MemorySystem::default())),
             tickets: tickets(None),
+            letters: MemoryLetters::default(),
+            records: MemoryRecords::default(),
+            replays: MemoryReplays::default(),
+            webhooks: MemoryWebhooks::default(),
+            examined: MemoryExamined::default(),
+            held: MemoryHeld::default(),
             settings: settings(),
         }
     }

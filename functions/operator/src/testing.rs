@@ -18,9 +18,38 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::doctor::testing::MemoryExamined;
+use crate::forget::testing::MemoryHeld;
+use crate::letters::testing::MemoryLetters;
+use crate::operate::Ports;
 use crate::operate::Settings;
 use crate::ports::{Archive, LiveRules, Notetaking, SupportMailboxes};
+use crate::replay::testing::MemoryReplays;
 use crate::set_up::System;
+use crate::story::testing::MemoryRecords;
+use crate::subscribe::testing::MemoryWebhooks;
+use shared::engine::testing::{MemoryLeases, MemoryLinks, MemoryQueue};
+
+/// Everything in memory.
+pub struct InMemory;
+
+impl Ports for InMemory {
+    type Queue = MemoryQueue;
+    type Links = MemoryLinks;
+    type Nylas = MemoryNylas;
+    type Archive = MemoryArchive;
+    type Decisions = MemoryLeases;
+    type LiveRules = MemoryRules;
+    type Mailboxes = MemoryMailboxes;
+    type Crm = MemorySystem;
+    type Tickets = MemorySystem;
+    type Letters = MemoryLetters;
+    type Records = MemoryRecords;
+    type Replays = MemoryReplays;
+    type Webhooks = MemoryWebhooks;
+    type Examined = MemoryExamined;
+    type Held = MemoryHeld;
+}
 
 fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

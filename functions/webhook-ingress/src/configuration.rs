@@ -3,7 +3,7 @@
 use shared::configuration::{ConfigurationError, Environment};
 use std::collections::HashSet;
 
-use crate::routing::Destination;
+use shared::domain::routing::Destination;
 
 /// The configuration of ingress.
 #[derive(Debug)]

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use crate::configuration::Configuration;
 use crate::inflate::{InflateError, MAX_BODY_BYTES, inflate};
-use crate::routing::{Destination, route};
 use crate::secrets::{LiveSecrets, Places};
 use crate::signature::{Signature, Verified, verify};
+use shared::domain::routing::{Destination, route};
 
 /// The longest that a call to AWS may take. Nylas waits ten seconds and the function has ten; the longest way (secrets
 /// re-read, body stored, message sent) is three calls, so this leaves room to answer 503.

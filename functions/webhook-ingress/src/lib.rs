@@ -3,7 +3,6 @@
 //! - [`signature`]: HMAC over the bytes as they were sent; only what is verified can be queued.
 //! - [`secrets`]: the live webhook secrets, re-read when an unknown signature arrives.
 //! - [`inflate`]: compressed bodies, within bounds.
-//! - [`routing`]: which queues want a notification, and in which group.
 //! - [`ingress`]: the two endpoints, and what each answers.
 //!
 //! No CRM, no database and no HTTP client is linked here, and only the envelope of a body is read.
@@ -11,7 +10,6 @@
 mod configuration;
 mod inflate;
 mod ingress;
-mod routing;
 mod secrets;
 mod signature;
 

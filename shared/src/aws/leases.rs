@@ -1,7 +1,8 @@
 //! Leases and decision records in DynamoDB: one item a notification and function, one conditional write a step.
 //!
 //! The table has the partition key `pk`; the index `by-object` finds records by what they are about, the index
-//! `waiting` those that wait for a contact (only they have the attribute `waiting_grant`).
+//! `waiting` those that wait for a contact (only they have the attribute `waiting_grant`), the index `dead-letters` those
+//! whose message lies in a dead-letter queue (only they have the attribute `dead_lettered_by`).
 //! `expires_at` lets DynamoDB remove items at some time after their end; whether an item has ended is judged here.
 
 use aws_sdk_dynamodb::Client;
@@ -114,7 +115,9 @@ impl Leases for DynamoLeases {
                 "SET #state = :in_progress, lease_until = :until, fence = if_not_exists(fence, :zero) + :one, \
                  unresolved_claims = if_not_exists(unresolved_claims, :zero) + :one, \
                  #function = :function, notification_id = :notification, #trigger = :trigger, object_id = :object, \
-                 grant_id = :grant, content = :content, claim_id = :claim_id, updated_at = :updated_at, expires_at = :expires_at",
+                 grant_id = :grant, content = :content, claim_id = :claim_id, updated_at = :updated_at, expires_at = :expires_at, \
+                 queued_at = if_not_exists(queued_at, :queued_at), first_claimed_at = if_not_exists(first_claimed_at, :updated_at), \
+                 trace = :trace",
             )
             .condition_expression(
                 "attribute_not_exists(pk) OR #state = :failed OR (#state = :in_progress AND lease_until <= :now) \
@@ -141,6 +144,8 @@ impl Leases for DynamoLeases {
             (":grant", text(about.grant.as_deref().unwrap_or("none"))),
             (":content", text(request.content)),
             (":claim_id", text(&claim_id)),
+            (":queued_at", text(&sortable(request.queued_at))),
+            (":trace", text(request.trace.unwrap_or("none"))),
             (":updated_at", text(&sortable(request.now))),
             (":expires_at", number(end_of_life(request.now))),
         ] {
@@ -166,7 +171,8 @@ impl Leases for DynamoLeases {
             lease,
             format!(
                 "SET #state = :done, decision = :decision, outcome = :outcome, unresolved_claims = :zero, \
-             updated_at = :updated_at, expires_at = :expires_at{waits}{passes} REMOVE lease_until{waits_not}{passes_not}"
+             updated_at = :updated_at, expires_at = :expires_at{waits}{passes} \
+             REMOVE lease_until, dead_lettered_by{waits_not}{passes_not}"
             ),
             &[],
             [
@@ -185,21 +191,28 @@ impl Leases for DynamoLeases {
     }
 
     async fn fail(&self, lease: &Lease, failed: &FailedTry, now: Timestamp) -> Result<Committed, StoreError> {
-        let (verdict, outcome) = match failed.ending {
-            Ending::Retry => (", unresolved_claims = :zero", "retrying"),
+        // Only what lies in a dead-letter queue is in the index that lists it.
+        let (verdict, outcome, removed) = match failed.ending {
+            Ending::Retry => (", unresolved_claims = :zero", "retrying", ", dead_lettered_by"),
             // The claim keeps counting towards `crashed`.
-            Ending::RetryWithoutVerdict => (", unresolved_claims = unresolved_claims + :zero", "retrying"),
-            Ending::DeadLetter => (", unresolved_claims = :zero", "failed"),
+            Ending::RetryWithoutVerdict => {
+                (", unresolved_claims = unresolved_claims + :zero", "retrying", ", dead_lettered_by")
+            }
+            Ending::DeadLetter => (", unresolved_claims = :zero, dead_lettered_by = #function", "failed", ""),
         };
+        let mut names = vec![("#class", "class")];
+        if failed.ending == Ending::DeadLetter {
+            names.push(("#function", "function"));
+        }
         self.settle(
             lease,
             format!(
                 "SET #state = :failed, #class = :class, reason = :reason, outcome = :outcome, \
                  failures = if_not_exists(failures, :zero) + :one, \
                  first_failed_at = if_not_exists(first_failed_at, :updated_at), last_failed_at = :updated_at, \
-                 updated_at = :updated_at, expires_at = :expires_at{verdict} REMOVE lease_until"
+                 updated_at = :updated_at, expires_at = :expires_at{verdict} REMOVE lease_until{removed}"
             ),
-            &[("#class", "class")],
+            &names,
             vec![
                 (":failed", text("failed")),
                 (":class", text(&failed.class)),

@@ -46,7 +46,7 @@ pub async fn sdk_config(whole_call: Duration) -> SdkConfig {
 }
 
 /// An SDK error in one line: the service's own code and message, else what went wrong on the way.
-pub(crate) fn describe<E, R>(error: &SdkError<E, R>) -> String
+pub fn describe<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,

@@ -105,8 +105,15 @@ async fn claim(answers: &[(u16, String)]) -> (StaticReplayClient, Result<Claim, 
         grant: None,
         object: "m-1".to_owned(),
     };
-    let request =
-        ClaimRequest { key: &key(), about: &about, content: "digest", now: at(CLAIMED_AT), until: at(CLAIMED_AT + 25) };
+    let request = ClaimRequest {
+        key: &key(),
+        about: &about,
+        content: "digest",
+        now: at(CLAIMED_AT),
+        until: at(CLAIMED_AT + 25),
+        queued_at: at(CLAIMED_AT - 5),
+        trace: None,
+    };
     let claimed = DynamoLeases::new(&config, "dedup".to_owned()).claim(&request).await;
     (client, claimed)
 }

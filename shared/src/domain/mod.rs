@@ -18,3 +18,4 @@ pub mod own_mail;
 pub mod pattern;
 pub mod pointer;
 pub mod queue_message;
+pub mod routing;

@@ -100,6 +100,10 @@ pub struct ClaimRequest<'a> {
     pub now: Timestamp,
     /// How long the lease lasts. Always later than `now`.
     pub until: Timestamp,
+    /// When the message was put into the queue. The first one that came for a record is remembered.
+    pub queued_at: Timestamp,
+    /// The trace that the message belongs to.
+    pub trace: Option<&'a str>,
 }
 
 /// A lease that was granted.

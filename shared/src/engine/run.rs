@@ -298,14 +298,14 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         company: Company,
     ) -> Handled {
         let key = LeaseKey::new(self.function, &opened.about.notification);
-        let claim = match self.claim(&key, opened, deadline).await {
+        let claim = match self.claim(message, &key, opened, deadline).await {
             // The same id with other content is not a repetition: it is decided on its own, and seen in the metrics.
             Ok(Claim::Duplicate { content, .. }) if content != opened.content => {
                 tracing::warn!(
                     notification.id = %opened.about.notification,
                     "a notification id came again with other content; it is decided on its own"
                 );
-                self.claim(&key.with_content(&opened.content), opened, deadline).await
+                self.claim(message, &key.with_content(&opened.content), opened, deadline).await
             }
             other => other,
         };
@@ -346,12 +346,20 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         }
     }
 
-    async fn claim(&self, key: &LeaseKey, opened: &Opened, deadline: Deadline) -> Result<Claim, super::StoreError> {
+    async fn claim(
+        &self,
+        message: &QueueMessage,
+        key: &LeaseKey,
+        opened: &Opened,
+        deadline: Deadline,
+    ) -> Result<Claim, super::StoreError> {
         let now = self.clock.now();
         // Never absent, never zero: a lease without an end would lock the record until its life ends.
         let lasts = deadline.left().max(Duration::from_secs(1));
         let until = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
-        self.leases.claim(&ClaimRequest { key, about: &opened.about, content: &opened.content, now, until }).await
+        let (about, content) = (&opened.about, opened.content.as_str());
+        let (queued_at, trace) = (message.sent_at, message.trace.as_deref());
+        self.leases.claim(&ClaimRequest { key, about, content, now, until, queued_at, trace }).await
     }
 
     async fn work(&self, opened: &Opened, processor: &impl Processor) -> Result<Decision, (Failure, Ending)> {

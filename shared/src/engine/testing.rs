@@ -60,6 +60,10 @@ pub struct Record {
     pub updated: Timestamp,
     /// True while it waits for a contact.
     pub waits: bool,
+    /// When the first message that came for it was put into the queue.
+    pub queued_at: Option<Timestamp>,
+    /// True while its message lies in the dead-letter queue.
+    pub dead_lettered: bool,
 }
 
 impl MemoryLeases {
@@ -118,6 +122,7 @@ impl Leases for MemoryLeases {
         request.content.clone_into(&mut record.content);
         record.about = Some(request.about.clone());
         record.updated = request.now;
+        record.queued_at.get_or_insert(request.queued_at);
         Ok(Claim::Granted(Lease {
             key: request.key.clone(),
             fence: record.fence,
@@ -133,6 +138,7 @@ impl Leases for MemoryLeases {
             record.decision = Some(decision.clone());
             record.updated = now;
             record.waits = !decision.waits_for.is_empty();
+            record.dead_lettered = false;
             record.unresolved = 0;
             record.ends = end_of_life(now);
         })
@@ -144,6 +150,7 @@ impl Leases for MemoryLeases {
             record.class = Some(failed.class.clone());
             record.failures += 1;
             record.first_failed_at.get_or_insert(now);
+            record.dead_lettered = failed.ending == Ending::DeadLetter;
             if failed.ending != Ending::RetryWithoutVerdict {
                 record.unresolved = 0;
             }
@@ -456,7 +463,8 @@ impl<'a, L: Leases> Claimant<'a, L> {
     }
 
     async fn claim(&self, now: Timestamp, until: Timestamp) -> Claim {
-        let request = ClaimRequest { key: &self.key, about: &self.about, content: "content", now, until };
+        let (key, about) = (&self.key, &self.about);
+        let request = ClaimRequest { key, about, content: "content", now, until, queued_at: now, trace: None };
         match self.leases.claim(&request).await {
             Ok(claim) => claim,
             Err(error) => panic!("{}: {error}", self.key.as_str()),

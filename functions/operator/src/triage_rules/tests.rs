@@ -84,7 +84,7 @@ impl World {
             object: id.to_owned(),
         };
         let until = Timestamp::from_second(NOW + 60).expect("a time");
-        let request = ClaimRequest { key: &key, about: &about, content: "", now, until };
+        let request = ClaimRequest { key: &key, about: &about, content: "", now, until, queued_at: now, trace: None };
         let Claim::Granted(lease) = self.decisions.claim(&request).await.expect("up") else { panic!("not granted") };
         assert_eq!(self.decisions.complete(&lease, decision, now).await, Ok(Committed::Yes));
     }

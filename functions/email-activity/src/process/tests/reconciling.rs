@@ -45,7 +45,8 @@ impl Desk {
             object: object.to_owned(),
         };
         let key = LeaseKey::new(crate::FUNCTION, &notification);
-        let request = ClaimRequest { key: &key, about: &about, content: "x", now: at, until: at };
+        let request =
+            ClaimRequest { key: &key, about: &about, content: "x", now: at, until: at, queued_at: at, trace: None };
         let Ok(Claim::Granted(lease)) = self.decisions.claim(&request).await else { panic!("no lease") };
         self.decisions.complete(&lease, decision, at).await.expect("recorded");
     }

@@ -2,9 +2,9 @@
 //!
 //! A pure function of the envelope and the list of support grants.
 
-use shared::domain::customer_event::customer_key_of_label;
-use shared::domain::notification::Envelope;
-use shared::domain::queue_message::GroupId;
+use crate::domain::customer_event::customer_key_of_label;
+use crate::domain::notification::Envelope;
+use crate::domain::queue_message::GroupId;
 use std::collections::HashSet;
 
 /// A function that takes work from a queue.

@@ -1,0 +1,56 @@
+//! Sees to the webhook at Nylas and its secret.
+
+use serde_json::{Map, Value, json};
+
+use crate::command::{BadCommand, fields_of};
+use crate::operate::{Answer, Invocation, OperateError, Operator, Ports};
+
+/// The webhook at Nylas, and the managed secret.
+pub trait Webhooks: Sync {}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription;
+
+impl Subscription {
+    /// An event that is right.
+    #[must_use]
+    pub fn example() -> Value {
+        json!({ "command": "subscribe" })
+    }
+
+    /// Reads the fields of an event.
+    ///
+    /// # Errors
+    /// If they are no such request.
+    pub fn read(fields: Map<String, Value>) -> Result<Self, BadCommand> {
+        fields_of::<Map<String, Value>>(fields).map(|_| Self)
+    }
+}
+
+impl<P: Ports> Operator<P> {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// If AWS does not answer.
+    pub(crate) async fn subscribe(
+        &self,
+        asked: &Subscription,
+        invocation: &Invocation,
+    ) -> Result<Answer, OperateError> {
+        let _ = (asked, invocation);
+        Ok(Answer::error("not there yet".to_owned()))
+    }
+}
+
+/// For tests: the port in memory.
+#[cfg(test)]
+pub mod testing {
+    use super::Webhooks;
+
+    /// The port in memory.
+    #[derive(Debug, Default)]
+    pub struct MemoryWebhooks;
+
+    impl Webhooks for MemoryWebhooks {}
+}
