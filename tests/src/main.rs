@@ -1,6 +1,6 @@
 //! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
-//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make set-up`, `make triage-rules` and
-//! `make simulate`.
+//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make set-up`, `make triage-rules`,
+//! `make metrics` and `make simulate`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -9,6 +9,7 @@ use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
+use sandbox::metrics::{self, MetricsError};
 use sandbox::operate::{self, OperateError, Operation, TrialArguments};
 use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
@@ -103,6 +104,15 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Shows the figures of the dashboard: metrics, errors by kind, coverage, queues, dead letters.
+    Metrics {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Of this stack in AWS, within the last day, with the credentials of your shell, instead of the local one.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
     /// Plays a customer's story through the rules of the onboarding, in virtual time and without AWS.
     Simulate(simulate::Arguments),
     /// Runs the world in the foreground; used by `up`.
@@ -133,6 +143,8 @@ enum CommandError {
     World(#[from] WorldError),
     #[error(transparent)]
     Operate(#[from] OperateError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
     #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
@@ -176,6 +188,7 @@ async fn main() -> ExitCode {
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
         Command::TriageRules { rules, trial, live, aws } => triage_rules(&rules, &trial, live, aws).await,
         Command::Operate { operation, aws } => operate(&operation, aws).await,
+        Command::Metrics { json, aws } => show_metrics(json, aws).await,
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
         Command::Serve(systems) => serve(systems).await,
     };
@@ -500,6 +513,19 @@ async fn operate(operation: &Operation, aws: Option<String>) -> Result<(), Comma
         (running.stack_name, Some(running.endpoint))
     };
     Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, say).await?)
+}
+
+async fn show_metrics(json: bool, aws: Option<String>) -> Result<(), CommandError> {
+    let tools = Tools::find()?;
+    let (stack, endpoint) = stack_of(&tools, aws).await?;
+    let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
+    let figures = metrics::figures(&tools, &stack, endpoint.as_deref(), &view).await?;
+    if json {
+        say(&serde_json::json!(figures).to_string());
+    } else {
+        say(&figures.to_tables());
+    }
+    Ok(())
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<(u16, String), CommandError> {
