@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -104,6 +104,10 @@ triage-rules: ## Check a file of triage rules and show what it would change of t
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) triage-rules "$$RULES" $(if $(DAYS),--days "$(DAYS)") $(if $(GRANT),--grants "$(GRANT)") \
 	  $(if $(filter-out 0 no,$(LIVE)),--live) $(if $(STACK),--aws "$(STACK)")
+
+metrics: ## Show the dashboard's figures: metrics, errors by kind, coverage, queues, dead letters: [JSON=1] [STACK=<stack in AWS>, of the last day]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) metrics $(if $(filter-out 0 no,$(JSON)),--json) $(if $(STACK),--aws "$(STACK)")
 
 # The mails and scheduler.toml are read as they stand, so an edit shows at once; the rules are built when their sources are newer.
 SIMULATED := Cargo.toml Cargo.lock functions/onboarding-transitions shared tests/Cargo.toml tests/src

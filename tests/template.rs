@@ -12,7 +12,10 @@ use std::{
 };
 
 use sandbox::local_engine::project_root;
+use sandbox::logs_insights::{self, Query};
 use serde_json::{Map, Value, json};
+use shared::calls::{Api, ErrorKind};
+use shared::telemetry::{Metric, NAMESPACE};
 
 /// Actions that know no resource but `*`, as AWS documents, and may have it.
 const ACTIONS_WITHOUT_RESOURCES: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
@@ -891,7 +894,8 @@ fn an_alarm_over_several_queues_takes_the_highest_of_all_it_lists() {
     let mut count = 0;
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         let metrics = list(&alarm["Properties"]["Metrics"]);
-        let Some((answer, others)) = metrics.split_first() else { continue };
+        let of_queues = metrics.iter().any(|metric| metric["MetricStat"]["Metric"]["Namespace"] == "AWS/SQS");
+        let Some((answer, others)) = metrics.split_first().filter(|_| of_queues) else { continue };
         assert!(answer.get("ReturnData").is_none(), "{name}: one metric is the alarm's own");
         let ids = |of: &[&Value]| -> Vec<String> {
             of.iter().map(|metric| metric["Id"].as_str().expect("a metric has an id").to_owned()).collect()
@@ -934,8 +938,14 @@ fn messages_of_contact_sync_may_wait_six_times_as_long_as_others_before_people_a
     assert_eq!(*queue, json!({ "Fn::GetAtt": "ContactSyncQueue.QueueName" }));
 }
 
+/// The text of an alarm's description as a stack called `crm-autopilot` has it.
+fn description(alarm: &Value) -> String {
+    let text = alarm["AlarmDescription"]["Fn::Sub"].as_str().expect("a description that names the stack");
+    text.replace("${AWS::StackName}", "crm-autopilot")
+}
+
 #[test]
-fn no_alarm_fires_where_nothing_happens_and_each_says_what_to_do() {
+fn no_alarm_fires_where_nothing_happens() {
     let template = Template::read();
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         let alarm = &alarm["Properties"];
@@ -944,12 +954,210 @@ fn no_alarm_fires_where_nothing_happens_and_each_says_what_to_do() {
         match alarm["ComparisonOperator"].as_str() {
             Some("GreaterThanThreshold") => {}
             Some("GreaterThanOrEqualToThreshold") => assert!(threshold > 0, "{name} fires at nothing"),
+            // A share that is 100 where all is well, and is judged over days.
+            Some("LessThanThreshold") => {
+                assert!(alarm["MetricName"] == "Coverage" && threshold < 100, "{name}");
+                let (period, periods) = (&alarm["Period"], &alarm["EvaluationPeriods"]);
+                assert_eq!((period, periods), (&json!(24 * 60 * 60), &json!(3)), "{name}");
+            }
             other => panic!("{name} compares by {other:?}"),
         }
-        let description = alarm["AlarmDescription"].as_str().unwrap_or_default();
-        assert!(description.matches(". ").count() >= 1, "{name}: {description}");
         let actions = json!({ "Fn::If": ["HasAlarmEmail", [{ "Ref": "AlarmTopic" }], { "Ref": "AWS::NoValue" }] });
         assert_eq!(alarm["AlarmActions"], actions, "{name}");
+    }
+}
+
+#[test]
+fn every_alarm_says_what_is_wrong_what_to_do_and_what_to_type() {
+    let template = Template::read();
+    let makefile = fs::read_to_string(project_root().join("Makefile")).expect("the Makefile");
+    // Thin targets over the operator.
+    let of_the_operator = ["dead-letters", "story", "redrive", "doctor", "subscribe"];
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let text = description(&alarm["Properties"]);
+        assert!(text.chars().count() <= 1024, "{name}: CloudWatch takes 1,024 characters");
+        assert!(text.matches(". ").count() >= 2 && text.ends_with('.'), "{name}: {text}");
+        let commands: Vec<&str> = text.split("make ").skip(1).collect();
+        assert!(["Type: make ", "Type now: make "].iter().any(|words| text.contains(words)), "{name}: {text}");
+        for command in commands {
+            let (target, rest) = command.split_once(' ').expect("a command and its stack");
+            let is_there = makefile.contains(&format!("\n{target}: ")) || of_the_operator.contains(&target);
+            assert!(is_there, "{name}: there is no `make {target}`");
+            assert!(rest.starts_with("STACK=crm-autopilot"), "{name}: make {command}");
+        }
+    }
+}
+
+#[test]
+fn alarms_of_the_systems_at_the_other_end_judge_the_share_of_calls_that_failed() {
+    let template = Template::read();
+    for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+        let (errors, calls) = (api.errors().name(), api.latency().name());
+        let alarm = template.properties(&format!("{errors}Alarm"));
+        let of = |id: &str, metric: &str, statistic: &str| {
+            json!({ "Id": id, "ReturnData": false, "MetricStat": { "Stat": statistic, "Period": 300,
+                "Metric": { "Namespace": NAMESPACE, "MetricName": metric } } })
+        };
+        let metrics = list(&alarm["Metrics"]);
+        assert_eq!(metrics[0]["Expression"], "IF(calls >= 5, 100 * errors / calls, 0)", "{errors}");
+        assert_eq!(metrics[1..], [of("errors", errors, "Sum"), of("calls", calls, "SampleCount")]);
+        assert_eq!((&alarm["Threshold"], &alarm["EvaluationPeriods"]), (&json!(50), &json!(3)), "{errors}");
+    }
+}
+
+#[test]
+fn alarms_watch_metrics_of_ours_by_names_that_are_written() {
+    let template = Template::read();
+    let mut seen = 0;
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let properties = &alarm["Properties"];
+        let several = list(&properties["Metrics"]).iter().map(|metric| &metric["MetricStat"]["Metric"]);
+        for metric in several.chain([properties]).filter(|metric| metric["Namespace"] == NAMESPACE) {
+            let is_written = Metric::ALL.iter().any(|written| metric["MetricName"] == written.name());
+            assert!(is_written && metric.get("Dimensions").is_none(), "{name}: {}", metric["MetricName"]);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 9, "only {seen}");
+}
+
+/// The widgets of the dashboard, what is put in for references still standing in `${…}`.
+fn widgets(template: &Template) -> Vec<Value> {
+    let body = template.properties("Dashboard")["DashboardBody"]["Fn::Sub"].as_str().expect("a body");
+    let body: Value = serde_json::from_str(body).expect("the body is JSON");
+    list(&body["widgets"]).to_vec()
+}
+
+/// What stands between `${` and `}` in a text.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).map(|rest| rest.split('}').next().unwrap_or_default())
+}
+
+#[test]
+fn dashboard_names_what_there_is_and_forgets_nothing() {
+    let template = Template::read();
+    let text = template.properties("Dashboard")["DashboardBody"]["Fn::Sub"].as_str().expect("a body");
+    let named: BTreeSet<&str> =
+        references(text).map(|reference| reference.split('.').next().unwrap_or_default()).collect();
+    for reference in named.iter().filter(|reference| !reference.starts_with("AWS::")) {
+        assert!(template.resources().contains_key(*reference), "the dashboard names {reference}, which is not there");
+    }
+    let watched = ["AWS::SQS::Queue", "AWS::Serverless::Function", "AWS::Logs::LogGroup", "AWS::DynamoDB::Table"];
+    for (resource, _) in watched.iter().flat_map(|kind| template.of_type(kind)) {
+        assert!(named.contains(resource), "the dashboard forgets {resource}");
+    }
+
+    let mut shown = BTreeSet::new();
+    for widget in widgets(&template) {
+        for metric in list(&widget["properties"]["metrics"]) {
+            let metric = list(metric);
+            let name = metric[1].as_str().expect("a name");
+            if metric[0] == NAMESPACE {
+                assert!(metric.get(2).is_none_or(Value::is_object), "{name} has no dimension");
+                shown.insert(name.to_owned());
+            } else {
+                let resource = metric[3].as_str().expect("a value");
+                let attribute = match (metric[0].as_str(), metric[2].as_str()) {
+                    (Some("AWS/SQS"), Some("QueueName")) => "Queue.QueueName}",
+                    (Some("AWS/Lambda"), Some("FunctionName")) => "Function}",
+                    (Some("AWS/Logs"), Some("LogGroupName")) => "LogGroup}",
+                    (Some("AWS/DynamoDB"), Some("TableName")) => "Table}",
+                    other => panic!("{other:?} is not known"),
+                };
+                assert!(resource.starts_with("${") && resource.ends_with(attribute), "{name} of {resource}");
+            }
+        }
+    }
+    let written: BTreeSet<String> = Metric::ALL.iter().map(|metric| metric.name().to_owned()).collect();
+    assert_eq!(shown, written, "every metric is shown, and no other");
+}
+
+#[test]
+fn dashboard_shows_age_depth_and_dead_letters_of_every_queue_and_percentiles_of_every_system() {
+    let template = Template::read();
+    let widgets = widgets(&template);
+    let shows = |metric: Value| {
+        let is_it = |shown: &Value| {
+            let shown = list(shown);
+            let wanted = list(&metric);
+            let (plain, options): (Vec<&Value>, Vec<&Value>) = wanted.iter().partition(|value| value.is_string());
+            plain.iter().zip(shown).all(|(wanted, shown)| *wanted == shown)
+                && options.iter().all(|option| option["stat"] == shown[shown.len() - 1]["stat"])
+        };
+        widgets.iter().any(|widget| list(&widget["properties"]["metrics"]).iter().any(is_it))
+    };
+    for (queue, _) in QUEUES {
+        let of = |name: &str| format!("${{{name}.QueueName}}");
+        let (own, dead) = (of(&format!("{queue}Queue")), of(&format!("{queue}DeadLetterQueue")));
+        for (metric, queue) in [
+            ("ApproximateAgeOfOldestMessage", &own),
+            ("ApproximateNumberOfMessagesVisible", &own),
+            ("ApproximateNumberOfMessagesVisible", &dead),
+            ("NumberOfMessagesSent", &own),
+        ] {
+            assert!(shows(json!(["AWS/SQS", metric, "QueueName", queue])), "{metric} of {queue}");
+        }
+    }
+    for (function, _) in template.functions() {
+        for metric in ["Errors", "Invocations", "Duration"] {
+            let function = format!("${{{function}}}");
+            assert!(shows(json!(["AWS/Lambda", metric, "FunctionName", function])), "{metric} of {function}");
+        }
+    }
+    for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+        for percentile in ["p50", "p99"] {
+            assert!(shows(json!([NAMESPACE, api.latency().name(), { "stat": percentile }])), "{api:?} {percentile}");
+        }
+    }
+}
+
+#[test]
+fn queries_of_the_dashboard_are_understood_and_split_errors_by_every_kind() {
+    let template = Template::read();
+    let mut kinds = BTreeSet::new();
+    for widget in widgets(&template).iter().filter(|widget| widget["type"] == "log") {
+        let text = widget["properties"]["query"].as_str().expect("a query");
+        let (sources, commands): (Vec<&str>, Vec<&str>) =
+            text.split(" | ").partition(|command| command.starts_with("SOURCE "));
+        assert!(sources.iter().all(|source| source.ends_with("LogGroup}'")) && !sources.is_empty(), "{text}");
+        let query = commands.join(" | ");
+        Query::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+            let of = |kind: ErrorKind| format!("sum({}.{}) as ", api.error_kinds(), kind.name());
+            if ErrorKind::ALL.iter().all(|kind| query.contains(&of(*kind))) {
+                kinds.insert(api);
+            }
+        }
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
+
+#[test]
+fn widgets_of_the_dashboard_lie_within_its_24_columns_and_over_none_another() {
+    let template = Template::read();
+    let mut taken = BTreeSet::new();
+    for widget in widgets(&template) {
+        let of = |side: &str| widget[side].as_u64().expect("a number");
+        assert!(of("x") + of("width") <= 24, "{widget}");
+        for place in
+            (of("x")..of("x") + of("width")).flat_map(|x| (of("y")..of("y") + of("height")).map(move |y| (x, y)))
+        {
+            assert!(taken.insert(place), "{} lies over another", widget["properties"]["title"]);
+        }
+    }
+}
+
+#[test]
+fn queries_of_the_docs_are_understood_and_ask_for_what_is_written() {
+    let page = fs::read_to_string(project_root().join("docs/queries.md")).expect("the docs");
+    let queries = logs_insights::queries_of(&page);
+    assert!(queries.len() >= 10);
+    for (heading, query) in &queries {
+        Query::parse(query).unwrap_or_else(|error| panic!("{heading}: {error}"));
+    }
+    let all: String = queries.into_iter().map(|(_, query)| query).collect();
+    for kind in ErrorKind::ALL {
+        assert!(all.contains(&format!("CrmErrorKinds.{}", kind.name())), "{kind:?}");
     }
 }
 
@@ -1180,6 +1388,7 @@ fn outputs_have_the_names_of_the_design() {
         "TicketTriageFunctionName",
         "ContactSyncFunctionName",
         "OperatorFunctionName",
+        "DashboardUrl",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
         assert!(outputs.contains_key(&output), "{output} is missing");

@@ -4,6 +4,8 @@
 pub mod customers;
 pub mod demo;
 pub mod local_engine;
+pub mod logs_insights;
+pub mod metrics;
 pub mod operate;
 pub mod samples;
 pub mod simulate;

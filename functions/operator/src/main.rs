@@ -89,7 +89,9 @@ async fn main() -> Result<(), Error> {
             deadline: Deadline::at(event.context.deadline()),
         };
         // In a box: the clients' calls nest so deep that the compiler would give up on the type of them all.
-        Ok::<_, Error>(Box::pin(operator.answer(&event.payload, &invocation)).await?)
+        let answer = Box::pin(operator.answer(&event.payload, &invocation));
+        let answer = shared::trace::belonging_to(event.context.xray_trace_id.clone(), answer);
+        Ok::<_, Error>(shared::calls::measured("operator", answer).await?)
     }))
     .await
 }

@@ -15,7 +15,8 @@ use shared::aws::secrets::Secrets;
 use shared::domain::customer_event::{CustomerEvent, customer_key};
 use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::queue_message::{GroupId, deduplication_id};
-use shared::telemetry::Metrics;
+use shared::telemetry::{Metric, Metrics};
+use shared::trace::id_of as trace_id;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ use crate::inflate::{InflateError, MAX_BODY_BYTES, inflate};
 use crate::secrets::{LiveSecrets, Places};
 use crate::signature::{Signature, Verified, verify};
 use shared::domain::routing::{Destination, route};
+
+/// The name of this function, as it stands in logs and metrics.
+const FUNCTION: &str = "webhook-ingress";
 
 /// The longest that a call to AWS may take. Nylas waits ten seconds and the function has ten; the longest way (secrets
 /// re-read, body stored, message sent) is three calls, so this leaves room to answer 503.
@@ -40,21 +44,39 @@ pub struct Ingress {
     outbox: Outbox,
 }
 
-/// What a request is answered: a status, a text, and the name under which it is counted.
+/// What a request is answered: a status, a text, and what it is counted as.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: StatusCode,
     text: Cow<'static, str>,
-    counted: &'static str,
+    counted: Counted,
 }
 
+/// What an answer is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// Nothing: it was Nylas's challenge, which comes once.
+    Not,
+    /// A metric.
+    As(Metric),
+    /// Bad requests, with the reason beside them.
+    Bad(&'static str),
+}
+
+/// Why a customer event is a bad request; its answer is JSON.
+const BAD_CUSTOMER_EVENT: &str = "bad_customer_event";
+
 impl Answer {
-    fn new(status: StatusCode, text: impl Into<Cow<'static, str>>, counted: &'static str) -> Self {
+    fn new(status: StatusCode, text: impl Into<Cow<'static, str>>, counted: Counted) -> Self {
         Self { status, text: text.into(), counted }
     }
 
     fn again_later() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not accepted for now; deliver it again", "RefusedForNow")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not accepted for now; deliver it again",
+            Counted::As(Metric::RefusedForNow),
+        )
     }
 }
 
@@ -91,14 +113,20 @@ impl Ingress {
             ("/customers/events", &Method::POST) => self.customer_event(&request).await,
             ("/webhooks/nylas", _) => method_not_allowed("GET, POST"),
             ("/customers/events", _) => method_not_allowed("POST"),
-            _ => Answer::new(StatusCode::NOT_FOUND, "no such path", "NotFound"),
+            _ => Answer::new(StatusCode::NOT_FOUND, "no such path", Counted::Bad("not_found")),
         };
-        let mut metrics = Metrics::new("webhook-ingress");
-        metrics.add("Requests", 1);
-        metrics.add(answer.counted, 1);
+        let mut metrics = Metrics::new(FUNCTION);
+        match answer.counted {
+            Counted::Not => tracing::info!("the challenge of Nylas was answered"),
+            Counted::As(metric) => metrics.add(metric, 1),
+            Counted::Bad(reason) => {
+                metrics.add(Metric::BadRequests, 1);
+                metrics.property("Reason", reason);
+            }
+        }
         metrics.emit();
 
-        let is_json = answer.text.starts_with('{') && answer.counted == "BadCustomerEvent";
+        let is_json = answer.counted == Counted::Bad(BAD_CUSTOMER_EVENT);
         let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
         let mut response = Response::builder()
             .status(answer.status)
@@ -121,7 +149,11 @@ impl Ingress {
         let Some(verified) = self.verify_notification(bytes, signature).await else {
             return if self.secrets.known().can_refuse_notification(Timestamp::now()) {
                 tracing::warn!(present = signature.is_some(), "a notification without a right signature was refused");
-                Answer::new(StatusCode::UNAUTHORIZED, "the signature is missing or wrong", "Unauthorized")
+                Answer::new(
+                    StatusCode::UNAUTHORIZED,
+                    "the signature is missing or wrong",
+                    Counted::As(Metric::Unauthorized),
+                )
             } else {
                 Answer::again_later()
             };
@@ -160,14 +192,14 @@ impl Ingress {
         let trigger = envelope.trigger.base();
         let tell = |outcome| {
             tracing::info!(
-                notification.id = %envelope.id, notification.type = trigger,
+                function = FUNCTION, trace.id = trace.and_then(trace_id), notification.id = %envelope.id, notification.type = trigger,
                 grant.id = envelope.grant.as_ref().map(GrantId::as_str), outcome,
                 duration_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX), "verified"
             );
         };
         let Some(route) = route(&envelope, &self.configuration.support_grants) else {
             tell("unwanted");
-            return Ok(Answer::new(StatusCode::OK, "", "Unwanted"));
+            return Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Unwanted)));
         };
         let packed = self.outbox.pack(body).await?;
         let sends = route.destinations.iter().map(|destination| {
@@ -181,7 +213,7 @@ impl Ingress {
         });
         try_join_all(sends).await?;
         tell("queued");
-        Ok(Answer::new(StatusCode::OK, "", "Queued"))
+        Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Queued)))
     }
 
     /// Parks a body that is signed and yet no notification: Nylas would only send it again.
@@ -189,7 +221,7 @@ impl Ingress {
         let packed = self.outbox.pack(body).await?;
         self.outbox.send(&self.configuration.unroutable_queue, &packed, None, trace).await?;
         tracing::error!(problem, "a signed body that is no Nylas notification was parked in the unroutable queue");
-        Ok(Answer::new(StatusCode::OK, "", "Unroutable"))
+        Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Unroutable)))
     }
 
     async fn customer_event(&self, request: &Request) -> Answer {
@@ -212,11 +244,11 @@ impl Ingress {
             Ok(event) => event,
             Err(problem) => {
                 let text = serde_json::json!({ "error": problem.to_string() }).to_string();
-                return Answer::new(StatusCode::BAD_REQUEST, text, "BadCustomerEvent");
+                return Answer::new(StatusCode::BAD_REQUEST, text, Counted::Bad(BAD_CUSTOMER_EVENT));
             }
         };
         match self.queue_customer_event(&event, verified, trace_of(request).as_deref()).await {
-            Ok(()) => Answer::new(StatusCode::ACCEPTED, "", "Queued"),
+            Ok(()) => Answer::new(StatusCode::ACCEPTED, "", Counted::As(Metric::Queued)),
             Err(error) => {
                 tracing::error!(error = %error, "a customer event was not queued");
                 Answer::again_later()
@@ -226,7 +258,11 @@ impl Ingress {
 
     fn refuse_customer_event(&self) -> Answer {
         if self.secrets.known().can_refuse_customer_event() {
-            Answer::new(StatusCode::UNAUTHORIZED, "the signature is missing or wrong", "Unauthorized")
+            Answer::new(
+                StatusCode::UNAUTHORIZED,
+                "the signature is missing or wrong",
+                Counted::As(Metric::Unauthorized),
+            )
         } else {
             Answer::again_later()
         }
@@ -253,22 +289,22 @@ fn challenge(request: &Request) -> Answer {
     let parameters = request.query_string_parameters_ref();
     match parameters.and_then(|parameters| parameters.first("challenge")) {
         Some(challenge) if !challenge.is_empty() && challenge.chars().count() <= MAX_CHALLENGE_CHARACTERS => {
-            Answer::new(StatusCode::OK, challenge.to_owned(), "Challenges")
+            Answer::new(StatusCode::OK, challenge.to_owned(), Counted::Not)
         }
         _ => Answer::new(
             StatusCode::BAD_REQUEST,
             "the query has no challenge; this address takes notifications from Nylas",
-            "BadRequests",
+            Counted::Bad("no_challenge"),
         ),
     }
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
-    Answer::new(StatusCode::METHOD_NOT_ALLOWED, allowed, "NotFound")
+    Answer::new(StatusCode::METHOD_NOT_ALLOWED, allowed, Counted::Bad("method_not_allowed"))
 }
 
 fn too_large() -> Answer {
-    Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", "TooLarge")
+    Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", Counted::Bad("too_large"))
 }
 
 fn bytes_of(request: &Request) -> &[u8] {
