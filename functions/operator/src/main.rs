@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::letters::in_aws::AwsLetters;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::set_up::System;
@@ -35,7 +36,7 @@ impl Ports for InAws {
     type Mailboxes = ListedMailboxes;
     type Crm = Crm;
     type Tickets = Tickets;
-    type Letters = NotYet;
+    type Letters = AwsLetters;
     type Records = NotYet;
     type Replays = NotYet;
     type Webhooks = NotYet;
@@ -45,7 +46,6 @@ impl Ports for InAws {
 
 /// A port that is still to come.
 struct NotYet;
-impl operator::letters::Letters for NotYet {}
 impl operator::story::Records for NotYet {}
 impl operator::replay::Replays for NotYet {}
 impl operator::subscribe::Webhooks for NotYet {}
@@ -74,7 +74,12 @@ async fn main() -> Result<(), Error> {
         },
         crm: System::crm(environment.optional("CRM_PROVIDER"), systems.crm(&environment)?),
         tickets: System::tickets(environment.optional("TICKET_PROVIDER"), systems.tickets(&environment)?),
-        letters: NotYet,
+        letters: AwsLetters::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            environment.required("DEDUP_TABLE")?,
+            environment.required("ARCHIVE_BUCKET")?,
+        ),
         records: NotYet,
         replays: NotYet,
         webhooks: NotYet,

@@ -623,19 +623,24 @@ fn log(function: &'static str, handled: &Handled, message: &QueueMessage, about:
 }
 
 /// A job of our own making: an object with a `type` and without `data`.
-#[derive(Deserialize)]
-struct Job {
+#[derive(Debug, Deserialize)]
+pub struct QueuedJob {
+    /// Its type.
     #[serde(rename = "type")]
-    kind: String,
+    pub kind: String,
+    /// Its id; a schedule's job has none.
     #[serde(default)]
-    id: Option<String>,
+    pub id: Option<String>,
+    /// The grant that it is for.
     #[serde(default)]
-    grant_id: Option<String>,
+    pub grant_id: Option<String>,
     #[serde(default)]
     data: Option<serde::de::IgnoredAny>,
 }
 
-fn job_of(body: &str) -> Option<Job> {
-    let job: Job = body.trim_start().starts_with('{').then(|| serde_json::from_str(body).ok())??;
+/// Reads a body as a job, if it is one.
+#[must_use]
+pub fn job_of(body: &str) -> Option<QueuedJob> {
+    let job: QueuedJob = body.trim_start().starts_with('{').then(|| serde_json::from_str(body).ok())??;
     (job.data.is_none() && !job.kind.is_empty()).then_some(job)
 }
