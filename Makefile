@@ -14,6 +14,9 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
+# JSON=1 prints an answer of the operator for programs.
+AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
+
 .PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
@@ -54,12 +57,12 @@ send: ## Sign a sample with the stack's secret and post it: EVENT=<file> [STACK=
 backfill: ## Bring an account's events to the CRM: GRANT=<grant> [CALENDAR=<id>] [DAYS=90] [START=] [END=] [RUN=] [STACK=<stack in AWS>]
 	@if [ -z "$(GRANT)" ]; then echo "name an account: make backfill GRANT=<its Nylas grant>" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") backfill --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) backfill --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
 	  $(if $(DAYS),--days "$(DAYS)") $(if $(START),--start "$(START)") $(if $(END),--end "$(END)") $(if $(RUN),--run "$(RUN)")
 
 reconcile: ## Look for what Nylas did not notify of: [GRANT=<grant>] [WHAT=mail|calendars|notes] [FROM=] [TO=] [RUN=] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) reconcile $(if $(GRANT),--grant "$(GRANT)") $(if $(WHAT),--what "$(WHAT)") \
 	  $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)") $(if $(RUN),--run "$(RUN)")
 
 sync: ## Bring the address books' phones, titles and companies to the CRM now: [GRANT=<grant>] [DRY_RUN=1] [REPLACE_EXISTING=1] [RUN=] [STACK=<stack in AWS>]
@@ -67,29 +70,29 @@ sync: ## Bring the address books' phones, titles and companies to the CRM now: [
 	@for switch in "DRY_RUN=$(DRY_RUN)" "REPLACE_EXISTING=$(REPLACE_EXISTING)"; do case "$${switch#*=}" in ""|0|1) ;; *) echo "$$switch: give 1 for yes, or leave it out" >&2; exit 1;; esac; done
 	@if [ "$(origin DRYRUN)" != undefined ]; then echo "DRYRUN is not read: write DRY_RUN=1" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") sync $(if $(GRANT),--grant "$(GRANT)") $(if $(filter 1,$(DRY_RUN)),--dry-run) \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) sync $(if $(GRANT),--grant "$(GRANT)") $(if $(filter 1,$(DRY_RUN)),--dry-run) \
 	  $(if $(filter 1,$(REPLACE_EXISTING)),--replace-existing) $(if $(RUN),--run "$(RUN)")
 
 # Links, rules and references reach the shell by its environment: quotes, `&` and `?` in them are read by nobody on the way.
 invite: ## Send a notetaker to a meeting: GRANT=<grant> LINK=<where people join> [AT=<time, else at once>] [STACK=<stack in AWS>]
 	@if [ -z "$(GRANT)" ] || [ -z "$${LINK:-}" ]; then echo "name an account and a meeting: make invite GRANT=<its Nylas grant> LINK=https://meet.google.com/abc-defg-hij" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") invite --grant "$(GRANT)" --link "$$LINK" $(if $(AT),--at "$(AT)")
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) invite --grant "$(GRANT)" --link "$$LINK" $(if $(AT),--at "$(AT)")
 
 auto-join: ## Show or set which meetings notetakers join: GRANT=<grant> [CALENDAR=primary] [SET='{"events":["external"]}'] [OFF=1] [STACK=<stack in AWS>]
 	@if [ -z "$(GRANT)" ]; then echo "name an account: make auto-join GRANT=<its Nylas grant>" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") auto-join --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) auto-join --grant "$(GRANT)" $(if $(CALENDAR),--calendar "$(CALENDAR)") \
 	  $${SET:+--set "$$SET"} $(if $(OFF),--off)
 
 media: ## Make a link that opens a file of a meeting: REFERENCE=<s3://… as the CRM has it> [MINUTES=15] [STACK=<stack in AWS>]
 	@if [ -z "$${REFERENCE:-}" ]; then echo "name a file: make media REFERENCE=s3://<bucket>/media/<grant>/<notetaker>/summary.txt" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") media --reference "$$REFERENCE" $(if $(MINUTES),--minutes "$(MINUTES)")
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) media --reference "$$REFERENCE" $(if $(MINUTES),--minutes "$(MINUTES)")
 
 set-up: ## Make and check what the CRM and the ticket system need once, such as fields of their own: [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") set-up
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) set-up
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

@@ -9,7 +9,7 @@ use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
-use sandbox::operate::{self, OperateError, Operation, TrialArguments};
+use sandbox::operate::{self, Form, OperateError, Operation, TrialArguments};
 use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
 use sandbox::stack_view::{DecisionRecord, StackView};
@@ -99,6 +99,9 @@ enum Command {
         /// What it is to do.
         #[command(subcommand)]
         operation: Operation,
+        /// Prints the answer as the operator gave it, for programs.
+        #[arg(long)]
+        json: bool,
         /// The operator of this stack in AWS, with the credentials of your shell, instead of the local one's.
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
@@ -175,7 +178,9 @@ async fn main() -> ExitCode {
         Command::Send { event, aws } => send(event, aws).await,
         Command::NeverLog { list, aws } => never_log(&list, aws).await,
         Command::TriageRules { rules, trial, live, aws } => triage_rules(&rules, &trial, live, aws).await,
-        Command::Operate { operation, aws } => operate(&operation, aws).await,
+        Command::Operate { operation, json, aws } => {
+            operate(&operation, if json { Form::Json } else { Form::Table }, aws).await
+        }
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
         Command::Serve(systems) => serve(systems).await,
     };
@@ -491,7 +496,7 @@ async fn triage_rules(
     Ok(())
 }
 
-async fn operate(operation: &Operation, aws: Option<String>) -> Result<(), CommandError> {
+async fn operate(operation: &Operation, form: Form, aws: Option<String>) -> Result<(), CommandError> {
     let tools = Tools::find()?;
     let (stack, endpoint) = if let Some(name) = aws {
         (name, None)
@@ -499,7 +504,7 @@ async fn operate(operation: &Operation, aws: Option<String>) -> Result<(), Comma
         let running = LeftRunning::load()?.filter(LeftRunning::runs).ok_or(CommandError::NothingRuns)?;
         (running.stack_name, Some(running.endpoint))
     };
-    Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, say).await?)
+    Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, form, say).await?)
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<(u16, String), CommandError> {

@@ -36,6 +36,18 @@ pub enum Operation {
     Media(MediaArguments),
     /// Sees to what the CRM and the ticket system need once.
     SetUp,
+    /// Gives any command with any fields, and goes on where an answer ends as long as that does no more than was asked for.
+    Give(GiveArguments),
+}
+
+/// A command and its fields.
+#[derive(Debug, Clone, Args)]
+pub struct GiveArguments {
+    /// The command, for example `story`.
+    command: String,
+    /// The fields: `name=text`, `name:=JSON`, or `name:=@file` for the JSON that a file holds.
+    #[arg(value_parser = field_of)]
+    fields: Vec<(String, Value)>,
 }
 
 /// What a backfill can be told.
@@ -171,6 +183,20 @@ fn json_of(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
 }
 
+/// A field as it is given on the command line.
+fn field_of(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("a field is given as name=text or name:=JSON")?;
+    let Some(name) = name.strip_suffix(':') else { return Ok((name.to_owned(), value.into())) };
+    let value = match value.strip_prefix('@') {
+        None => json_of(value)?,
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
+            json_of(&text).map_err(|problem| format!("{file}: {problem}"))?
+        }
+    };
+    Ok((name.to_owned(), value))
+}
+
 /// The operator did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
@@ -189,7 +215,7 @@ pub enum OperateError {
     #[error("not all was done: the table says why under `problem`")]
     NotAll,
     /// A system lacks something, or could not be asked.
-    #[error("not every system can be written to: the table says why under `what to do`")]
+    #[error("not all is as it should be: the answer says what to do")]
     NotReady,
     /// Nylas keeps other rules than it was told.
     #[error("Nylas keeps something else than it was told: {0}")]
@@ -204,6 +230,12 @@ pub enum OperateError {
          s3://<ArchiveBucketName>/settings/triage-rules.toml"
     )]
     TooLong(usize),
+    /// The event is too long to be handed over.
+    #[error(
+        "the event has {0} bytes, and {LONGEST_EVENT} is the most that can be handed over here: give it with \
+         `aws lambda invoke --payload file://…`, or in parts"
+    )]
+    EventTooLong(usize),
     /// It answered in another form.
     #[error("the operator gave an answer of another release: {0}")]
     UnknownAnswer(Value),
@@ -217,6 +249,7 @@ struct Progress {
     rows: Value,
     again: Map<String, Value>,
     table: String,
+    answer: Value,
 }
 
 impl Operation {
@@ -269,6 +302,11 @@ impl Operation {
                 ("minutes", arguments.minutes.map(Value::from)),
             ],
             Self::SetUp => vec![("command", Some(json!("set_up")))],
+            Self::Give(arguments) => {
+                let mut event: Map<String, Value> = arguments.fields.iter().cloned().collect();
+                event.insert("command".to_owned(), arguments.command.clone().into());
+                return event;
+            }
         };
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
@@ -289,18 +327,58 @@ pub async fn operate(
     stack: &str,
     endpoint: Option<&str>,
     operation: &Operation,
+    form: Form,
     mut say: impl FnMut(&str),
 ) -> Result<(), OperateError> {
     let invoke = async |event: Value| tools.remote_invoke(stack, OPERATOR, &event, endpoint).await;
     if !operation.is_run() {
-        return tell(invoke(Value::Object(operation.event())).await?, say);
+        return go_on(operation.event(), form, invoke, say).await;
     }
-    let again = watch(operation.event(), invoke, &mut say).await?;
-    if let Some(again) = again {
+    let again = watch(operation.event(), form, invoke, &mut say).await?;
+    if let Some(again) = again.filter(|_| form == Form::Table) {
         let aws = if endpoint.is_none() { format!(" STACK={stack}") } else { String::new() };
         say(&format!("or with: {}{aws}", command_line(&again)));
     }
     Ok(())
+}
+
+/// In which form an answer is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a table and in words.
+    Table,
+    /// As the JSON that the operator answered.
+    Json,
+}
+
+/// Gives a command, says the answer, and gives the event that it names for going on, as long as that does no more than was
+/// asked for: what was only shown is not done.
+async fn go_on(
+    mut event: Map<String, Value>,
+    form: Form,
+    mut invoke: impl AsyncFnMut(Value) -> Result<Value, EngineError>,
+    mut say: impl FnMut(&str),
+) -> Result<(), OperateError> {
+    loop {
+        let length = Value::Object(event.clone()).to_string().len();
+        if length > LONGEST_EVENT {
+            return Err(OperateError::EventTooLong(length));
+        }
+        let answer = invoke(Value::Object(event.clone())).await?;
+        let again = answer["again"].as_object().cloned();
+        match form {
+            Form::Table => tell(answer, &mut say)?,
+            Form::Json => {
+                say(&format!("{answer:#}"));
+                tell(answer, |_| ())?;
+            }
+        }
+        let is_live = |event: &Map<String, Value>| event.get("dry_run") == Some(&Value::Bool(false));
+        match again {
+            Some(again) if again != event && is_live(&again) == is_live(&event) => event = again,
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Has the operator of a stack try rules, in AWS if there is no `endpoint`, until it has looked at all mail. Lines for
@@ -360,6 +438,7 @@ async fn go_through(
 /// Watches what an event starts; answers the event that asks again if the run has not ended.
 async fn watch(
     mut event: Map<String, Value>,
+    form: Form,
     mut invoke: impl AsyncFnMut(Value) -> Result<Value, EngineError>,
     mut say: impl FnMut(&str),
 ) -> Result<Option<Map<String, Value>>, OperateError> {
@@ -369,14 +448,25 @@ async fn watch(
         let progress = read(invoke(Value::Object(event)).await?)?;
         let stands_still = before.as_ref().is_some_and(|before| before.rows == progress.rows);
         if progress.ended || stands_still {
-            say(&format!("{}\n", progress.run));
-            say(&progress.table);
+            match form {
+                Form::Table => {
+                    say(&format!("{}\n", progress.run));
+                    say(&progress.table);
+                }
+                Form::Json => say(&format!("{:#}", progress.answer)),
+            }
             let has_problem = |row: &Value| row["problem"].is_string();
             if progress.ended && progress.rows.as_array().is_some_and(|rows| rows.iter().any(has_problem)) {
                 return Err(OperateError::NotAll);
             }
             return Ok((!progress.ended).then_some(progress.again));
         }
+        // Programs get the last answer alone.
+        let mut say = |line: &str| {
+            if form == Form::Table {
+                say(line)
+            }
+        };
         if before.is_none() {
             say(&format!("watching {}, which goes on whether it is watched or not", progress.run));
         }
@@ -421,6 +511,7 @@ fn read(answer: Value) -> Result<Progress, OperateError> {
             rows: answer["rows"].clone(),
             again: answer["again"].as_object()?.clone(),
             table: answer["table"].as_str()?.to_owned(),
+            answer: answer.clone(),
         })
     })();
     progress.ok_or(OperateError::UnknownAnswer(answer))
@@ -526,6 +617,42 @@ mod tests {
     }
 
     #[test]
+    fn any_command_is_given_with_fields_as_text_or_as_json() {
+        assert_eq!(
+            event(&["give", "redrive", "id=a=b", "dry_run:=false", "reason=it is mended"]),
+            json!({ "command": "redrive", "id": "a=b", "dry_run": false, "reason": "it is mended" })
+        );
+        assert_eq!(event(&["give", "doctor"]), json!({ "command": "doctor" }));
+        for wrong in ["dry_run", "dry_run:={", "notification:=@/no/such/file"] {
+            assert!(CommandLine::try_parse_from(["operate", "give", "replay", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_that_has_not_ended_is_gone_on_with_and_what_was_only_shown_is_not_done() {
+        let given = async |event: Value, answers: Vec<Value>| {
+            let (mut given, mut answers) = (Vec::new(), answers.into_iter());
+            let invoke = async |event: Value| {
+                given.push(event);
+                Ok(answers.next().expect("no more is given than there are answers"))
+            };
+            let event = event.as_object().expect("an object").clone();
+            go_on(event, Form::Table, invoke, |_| ()).await.expect("told");
+            given
+        };
+        let part = |again: Value| json!({ "table": "t", "text": "some of it", "again": again });
+        let ended = || json!({ "table": "t", "text": "all of it" });
+        let (live, next) = (
+            json!({ "command": "redrive", "all": true, "dry_run": false }),
+            json!({ "command": "redrive", "all": true, "dry_run": false, "after": "7" }),
+        );
+        assert_eq!(given(live.clone(), vec![part(next.clone()), ended()]).await, [live.clone(), next]);
+        let shown = json!({ "command": "redrive", "all": true });
+        assert_eq!(given(shown.clone(), vec![part(live.clone())]).await, [shown], "it was only to be shown");
+        assert_eq!(given(live.clone(), vec![part(live.clone())]).await, [live], "the same event goes nowhere");
+    }
+
+    #[test]
     fn answer_without_a_run_is_said_in_its_words_and_fails_where_it_should() {
         let told = |answer: Value| {
             let mut said = Vec::new();
@@ -539,7 +666,7 @@ mod tests {
         let set_up = |ready: bool| told(json!({ "table": "two rows", "text": "Mend it.", "ready": ready }));
         assert_eq!(set_up(true), (vec!["two rows".to_owned(), "Mend it.".to_owned()], Ok(())));
         let (said, result) = set_up(false);
-        assert!(said.len() == 2 && result.is_err_and(|error| error.contains("not every system can be written to")));
+        assert!(said.len() == 2 && result.is_err_and(|error| error.contains("not all is as it should be")));
         let (said, result) = told(json!({ "error": "no such calendar", "calendars": [] }));
         assert_eq!((said, result), (Vec::new(), Err("no such calendar".to_owned())));
         assert!(told(json!({ "outcome": "invited" })).1.is_err_and(|error| error.contains("another release")));
@@ -560,7 +687,7 @@ mod tests {
             asked.push(event);
             Ok(answers.next().expect("an answer that is expected"))
         };
-        let again = watch(event, invoke, |line| said.push(line.to_owned())).await.expect("watched");
+        let again = watch(event, Form::Table, invoke, |line| said.push(line.to_owned())).await.expect("watched");
         assert_eq!(answers.next(), None);
         (asked, said, again)
     }
