@@ -5,7 +5,9 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use operator::letters::in_aws::AwsLetters;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
+use operator::replay::aws::InAws as Replaying;
 use operator::set_up::System;
+use operator::story::aws::Tables;
 use operator::{Invocation, Operator, Settings};
 use serde_json::Value;
 use shared::aws::leases::DynamoLeases;
@@ -37,8 +39,8 @@ impl Ports for InAws {
     type Crm = Crm;
     type Tickets = Tickets;
     type Letters = AwsLetters;
-    type Records = NotYet;
-    type Replays = NotYet;
+    type Records = Tables;
+    type Replays = Replaying;
     type Webhooks = NotYet;
     type Examined = NotYet;
     type Held = NotYet;
@@ -46,8 +48,6 @@ impl Ports for InAws {
 
 /// A port that is still to come.
 struct NotYet;
-impl operator::story::Records for NotYet {}
-impl operator::replay::Replays for NotYet {}
 impl operator::subscribe::Webhooks for NotYet {}
 impl operator::doctor::Examined for NotYet {}
 impl operator::forget::Held for NotYet {}
@@ -80,8 +80,18 @@ async fn main() -> Result<(), Error> {
             environment.required("DEDUP_TABLE")?,
             environment.required("ARCHIVE_BUCKET")?,
         ),
-        records: NotYet,
-        replays: NotYet,
+        records: Tables::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            environment.required("DEDUP_TABLE")?,
+            environment.required("LINKS_TABLE")?,
+        ),
+        replays: Replaying::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            environment.required("ARCHIVE_BUCKET")?,
+            systems.nylas(&environment)?,
+        ),
         webhooks: NotYet,
         examined: NotYet,
         held: NotYet,
