@@ -38,7 +38,7 @@ impl Ports for InAws {
     type Letters = NotYet;
     type Records = NotYet;
     type Replays = NotYet;
-    type Webhooks = NotYet;
+    type Webhooks = operator::subscribe::in_aws::InAws;
     type Examined = NotYet;
     type Held = NotYet;
 }
@@ -48,7 +48,6 @@ struct NotYet;
 impl operator::letters::Letters for NotYet {}
 impl operator::story::Records for NotYet {}
 impl operator::replay::Replays for NotYet {}
-impl operator::subscribe::Webhooks for NotYet {}
 impl operator::doctor::Examined for NotYet {}
 impl operator::forget::Held for NotYet {}
 
@@ -77,7 +76,11 @@ async fn main() -> Result<(), Error> {
         letters: NotYet,
         records: NotYet,
         replays: NotYet,
-        webhooks: NotYet,
+        webhooks: operator::subscribe::in_aws::InAws::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            systems.nylas(&environment)?,
+        ),
         examined: NotYet,
         held: NotYet,
         settings: Settings::from_environment(&environment)?,
