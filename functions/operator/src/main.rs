@@ -41,14 +41,13 @@ impl Ports for InAws {
     type Letters = AwsLetters;
     type Records = Tables;
     type Replays = Replaying;
-    type Webhooks = NotYet;
+    type Webhooks = operator::subscribe::in_aws::InAws;
     type Examined = NotYet;
     type Held = NotYet;
 }
 
 /// A port that is still to come.
 struct NotYet;
-impl operator::subscribe::Webhooks for NotYet {}
 impl operator::doctor::Examined for NotYet {}
 impl operator::forget::Held for NotYet {}
 
@@ -92,7 +91,11 @@ async fn main() -> Result<(), Error> {
             environment.required("ARCHIVE_BUCKET")?,
             systems.nylas(&environment)?,
         ),
-        webhooks: NotYet,
+        webhooks: operator::subscribe::in_aws::InAws::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            systems.nylas(&environment)?,
+        ),
         examined: NotYet,
         held: NotYet,
         settings: Settings::from_environment(&environment)?,
