@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::doctor::StackInAws;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::set_up::System;
@@ -39,7 +40,7 @@ impl Ports for InAws {
     type Records = NotYet;
     type Replays = NotYet;
     type Webhooks = NotYet;
-    type Examined = NotYet;
+    type Examined = StackInAws;
     type Held = NotYet;
 }
 
@@ -49,7 +50,6 @@ impl operator::letters::Letters for NotYet {}
 impl operator::story::Records for NotYet {}
 impl operator::replay::Replays for NotYet {}
 impl operator::subscribe::Webhooks for NotYet {}
-impl operator::doctor::Examined for NotYet {}
 impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Error> {
         records: NotYet,
         replays: NotYet,
         webhooks: NotYet,
-        examined: NotYet,
+        examined: StackInAws::new(sdk, environment.required("STACK_ID")?),
         held: NotYet,
         settings: Settings::from_environment(&environment)?,
     };
