@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,10 @@ media: ## Make a link that opens a file of a meeting: REFERENCE=<s3://… as the
 set-up: ## Make and check what the CRM and the ticket system need once, such as fields of their own: [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) set-up
+
+doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>] [JSON=1]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give doctor
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

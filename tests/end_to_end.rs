@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 mod calendars;
 #[path = "end_to_end/contacts.rs"]
 mod contacts;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
 #[path = "end_to_end/notetakers.rs"]

@@ -17,8 +17,10 @@ use serde_json::{Map, Value, json};
 use shared::calls::{Api, ErrorKind};
 use shared::telemetry::{Metric, NAMESPACE};
 
-/// Actions that know no resource but `*`, as AWS documents, and may have it.
-const ACTIONS_WITHOUT_RESOURCES: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
+/// Actions that know no resource but `*`, as AWS documents, and may have it: those of X-Ray, and describing alarms, for
+/// which a narrower permission leaves some out (CloudWatch API reference, `DescribeAlarms`).
+const ACTIONS_WITHOUT_RESOURCES: [&str; 3] =
+    ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:DescribeAlarms"];
 /// Fourteen days, the longest that SQS keeps a message.
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 /// What Lambda's environment holds, names and values together.
@@ -130,9 +132,13 @@ fn in_long_form(value: serde_norway::Value) -> Value {
     }
 }
 
-/// What a role may do.
+/// What a role may do, that included which it may only where a condition holds.
 fn statements(role: &Value) -> Vec<&Value> {
-    list(&role["Policies"]).iter().flat_map(|policy| list(&policy["PolicyDocument"]["Statement"])).collect()
+    list(&role["Policies"])
+        .iter()
+        .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
+        .map(|statement| statement["Fn::If"].get(1).unwrap_or(statement))
+        .collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -389,7 +395,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, write, decided] = about_tables.as_slice() else { panic!("three statements are about tables") };
+    let [read, accounts, write, decided] = about_tables.as_slice() else { panic!("four statements are about tables") };
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
@@ -398,6 +404,11 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     assert!(key.as_str().starts_with("run#"));
     for (statement, action, keys) in [
         (read, "dynamodb:GetItem", json!(["run#*", "invite#*", "written#*"])),
+        (
+            accounts,
+            "dynamodb:GetItem",
+            json!(["account#*", "watermark#*", "tracking-refused#*", "contact-sync#latest-run"]),
+        ),
         (write, "dynamodb:PutItem", json!(["invite#*", "written#*"])),
     ] {
         assert_eq!(statement["Action"], action);
@@ -417,6 +428,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
     let expected = [
+        "cloudformation:DescribeStacks",
+        "cloudformation:ListStackResources",
+        "cloudwatch:DescribeAlarms",
+        "dynamodb:GetItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
@@ -424,12 +439,40 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "logs:PutLogEvents",
         "s3:GetObject",
         "s3:ListBucket",
+        "scheduler:GetSchedule",
+        "scheduler:GetSchedule",
+        "secretsmanager:DescribeSecret",
         "secretsmanager:GetSecretValue",
+        "secretsmanager:GetSecretValue",
+        "sns:ListSubscriptionsByTopic",
+        "sqs:GetQueueAttributes",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions, expected);
+}
+
+#[test]
+fn the_operator_may_look_at_every_queue_schedule_and_secret_and_at_who_is_told_of_alarms_and_change_none_of_it() {
+    let template = Template::read();
+    let operator = "OperatorFunction";
+    for (queue, _) in template.of_type("AWS::SQS::Queue") {
+        assert!(template.may(operator, "sqs:GetQueueAttributes", &format!("\"{queue}.Arn")), "{queue}");
+    }
+    for (secret, _) in template.of_type("AWS::SecretsManager::Secret") {
+        assert!(template.may(operator, "secretsmanager:DescribeSecret", &format!("\"{secret}.Id")), "{secret}");
+    }
+    assert!(template.may(operator, "secretsmanager:GetSecretValue", "\"ManagedWebhookSecret.Id"));
+    for (schedule, resource) in template.of_type("AWS::Scheduler::Schedule") {
+        assert!(template.may(operator, "scheduler:GetSchedule", &format!("\"{schedule}.Arn")), "{schedule}");
+        // IAM refuses a statement without resources: it stands under the condition of its schedules.
+        let role = &template.role_of(operator)["Policies"][0]["PolicyDocument"]["Statement"];
+        let statement =
+            list(role).iter().find(|statement| statement.to_string().contains(&format!("\"{schedule}.Arn")));
+        assert_eq!(statement.map(|statement| &statement["Fn::If"][0]), Some(&resource["Condition"]), "{schedule}");
+    }
+    assert!(template.may(operator, "sns:ListSubscriptionsByTopic", "\"AlarmTopic\""));
 }
 
 #[test]

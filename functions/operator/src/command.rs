@@ -886,7 +886,8 @@ mod tests {
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
                 | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
                 | ("media", Ok(Request::Media(_)))
-                | ("set-up", Ok(Request::SetUp)) => {}
+                | ("set-up", Ok(Request::SetUp))
+                | ("doctor", Ok(Request::Doctor)) => {}
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
@@ -899,6 +900,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 19);
+        assert_eq!(samples.len(), 20);
     }
 }

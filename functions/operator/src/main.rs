@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use operator::letters::in_aws::AwsLetters;
+use operator::doctor::StackInAws;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::replay::aws::InAws as Replaying;
@@ -42,13 +43,12 @@ impl Ports for InAws {
     type Records = Tables;
     type Replays = Replaying;
     type Webhooks = operator::subscribe::in_aws::InAws;
-    type Examined = NotYet;
+    type Examined = StackInAws;
     type Held = NotYet;
 }
 
 /// A port that is still to come.
 struct NotYet;
-impl operator::doctor::Examined for NotYet {}
 impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
@@ -96,7 +96,7 @@ async fn main() -> Result<(), Error> {
             environment.required("STACK_ID")?,
             systems.nylas(&environment)?,
         ),
-        examined: NotYet,
+        examined: StackInAws::new(sdk, environment.required("STACK_ID")?),
         held: NotYet,
         settings: Settings::from_environment(&environment)?,
     };

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
 use crate::command::{Function, Job, Order, Refused, Request, RunRequest};
 use crate::doctor::Examined;
+use crate::doctor::systems::Reach;
 use crate::findings::MOST_LISTED;
 use crate::follow::Follower;
 use crate::forget::Held;
@@ -89,9 +90,9 @@ pub trait Ports {
     /// The support mailboxes.
     type Mailboxes: SupportMailboxes;
     /// The CRM.
-    type Crm: SetUp;
+    type Crm: SetUp + Reach;
     /// The ticket system.
-    type Tickets: SetUp;
+    type Tickets: SetUp + Reach;
     /// What lies in the dead-letter queues, and what is known of it.
     type Letters: Letters;
     /// Everything that is kept of what happened.
