@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::forget::in_aws::HeldInAws;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::set_up::System;
@@ -40,7 +41,7 @@ impl Ports for InAws {
     type Replays = NotYet;
     type Webhooks = NotYet;
     type Examined = NotYet;
-    type Held = NotYet;
+    type Held = HeldInAws;
 }
 
 /// A port that is still to come.
@@ -50,7 +51,6 @@ impl operator::story::Records for NotYet {}
 impl operator::replay::Replays for NotYet {}
 impl operator::subscribe::Webhooks for NotYet {}
 impl operator::doctor::Examined for NotYet {}
-impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -79,7 +79,7 @@ async fn main() -> Result<(), Error> {
         replays: NotYet,
         webhooks: NotYet,
         examined: NotYet,
-        held: NotYet,
+        held: HeldInAws::new(sdk, environment.required("STACK_ID")?),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {
