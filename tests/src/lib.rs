@@ -4,6 +4,7 @@
 pub mod customers;
 pub mod demo;
 pub mod local_engine;
+pub mod named;
 pub mod operate;
 pub mod samples;
 pub mod simulate;
