@@ -36,6 +36,8 @@ mod contacts;
 mod doctor;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
+#[path = "end_to_end/forget.rs"]
+mod forget;
 #[path = "end_to_end/notetakers.rs"]
 mod notetakers;
 #[path = "end_to_end/onboarding.rs"]

@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use shared::calls::{Api, ErrorKind};
 use shared::telemetry::{Metric, NAMESPACE};
 
-/// Actions that know no resource but `*`, as AWS documents, and may have it: those of X-Ray, and describing alarms, for
-/// which a narrower permission leaves some out (CloudWatch API reference, `DescribeAlarms`).
-const ACTIONS_WITHOUT_RESOURCES: [&str; 3] =
-    ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:DescribeAlarms"];
+/// Actions that know no resource but `*`, as AWS documents, and may have it: those of X-Ray; describing alarms, for which a
+/// narrower permission leaves some out (CloudWatch API reference, `DescribeAlarms`); and listing schedules.
+const ACTIONS_WITHOUT_RESOURCES: [&str; 4] =
+    ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:DescribeAlarms", "scheduler:ListSchedules"];
 /// Fourteen days, the longest that SQS keeps a message.
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 /// What Lambda's environment holds, names and values together.
@@ -395,7 +395,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, accounts, write, decided] = about_tables.as_slice() else { panic!("four statements are about tables") };
+    let [read, accounts, write, decided, forget] = about_tables.as_slice() else {
+        panic!("five statements are about tables")
+    };
+    assert_eq!(forget["Sid"], "ForgetInTables");
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
@@ -416,7 +419,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
         assert_eq!(statement["Condition"], condition);
     }
-    assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
+    assert!(template.may(operator, "s3:GetObject", "/media/*"));
     for secret in
         ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
     {
@@ -427,6 +430,9 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     }
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
+    // What it needs to forget a person has a test of its own.
+    actions.retain(|action| !FORGETS.iter().any(|forgets| action == forgets));
+    actions.dedup();
     let expected = [
         "cloudformation:DescribeStacks",
         "cloudformation:ListStackResources",
@@ -451,6 +457,58 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions, expected);
+}
+
+/// What only forgetting a person needs.
+const FORGETS: [&str; 11] = [
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+    "scheduler:GetSchedule",
+    "scheduler:DeleteSchedule",
+    "scheduler:ListSchedules",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "s3:DeleteObject",
+];
+
+#[test]
+fn the_operator_may_forget_in_the_tables_the_timers_the_letters_and_the_archive_and_not_in_what_is_on_its_way() {
+    let template = Template::read();
+    let operator = "OperatorFunction";
+    for table in ["DedupTable", "LinksTable", "OnboardingTable"] {
+        for action in ["dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"] {
+            assert!(template.may(operator, action, &format!("\"{table}.Arn")), "{action} {table}");
+        }
+    }
+    for action in ["scheduler:GetSchedule", "scheduler:DeleteSchedule"] {
+        assert!(template.may(operator, action, ":schedule/${ScheduleGroup}/*"), "{action}");
+    }
+    assert!(template.may(operator, "scheduler:ListSchedules", "\"*\""));
+    let received = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"];
+    let letters = QUEUES.map(|(queue, _)| format!("{queue}DeadLetterQueue"));
+    for queue in letters.iter().map(String::as_str).chain(["SchedulerDeadLetterQueue", "UnroutableQueue"]) {
+        for action in received.into_iter().chain(["sqs:GetQueueAttributes"]) {
+            assert!(template.may(operator, action, &format!("\"{queue}.Arn")), "{action} {queue}");
+        }
+    }
+    for (queue, _) in QUEUES {
+        let queue = format!("\"{queue}Queue.Arn");
+        assert!(template.may(operator, "sqs:GetQueueAttributes", &queue), "{queue}");
+        for action in received {
+            assert!(
+                !template.may(operator, action, &queue),
+                "{action} {queue}: only its worker takes what waits there"
+            );
+        }
+    }
+    for folder in ["/bodies/*", "/media/*"] {
+        assert!(template.may(operator, "s3:DeleteObject", folder) && template.may(operator, "s3:GetObject", folder));
+    }
+    assert!(template.may(operator, "s3:GetObject", "/settings/*"));
+    assert!(!template.may(operator, "s3:DeleteObject", "/settings/*"), "people's own files are not its to delete");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod local_engine;
 pub mod logs_insights;
 pub mod metrics;
+pub mod named;
 pub mod operate;
 pub mod samples;
 pub mod simulate;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use operator::letters::in_aws::AwsLetters;
 use operator::doctor::StackInAws;
+use operator::forget::in_aws::HeldInAws;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::replay::aws::InAws as Replaying;
@@ -44,12 +45,8 @@ impl Ports for InAws {
     type Replays = Replaying;
     type Webhooks = operator::subscribe::in_aws::InAws;
     type Examined = StackInAws;
-    type Held = NotYet;
+    type Held = HeldInAws;
 }
-
-/// A port that is still to come.
-struct NotYet;
-impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -97,7 +94,7 @@ async fn main() -> Result<(), Error> {
             systems.nylas(&environment)?,
         ),
         examined: StackInAws::new(sdk, environment.required("STACK_ID")?),
-        held: NotYet,
+        held: HeldInAws::new(sdk, environment.required("STACK_ID")?),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {

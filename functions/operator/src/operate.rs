@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use shared::configuration::{ConfigurationError, Environment};
+use shared::crm::FindContacts;
 use shared::domain::address::CompanyDomains;
 use shared::domain::failure::Failure;
 use shared::domain::notification::GrantId;
@@ -90,7 +91,7 @@ pub trait Ports {
     /// The support mailboxes.
     type Mailboxes: SupportMailboxes;
     /// The CRM.
-    type Crm: SetUp + Reach;
+    type Crm: SetUp + FindContacts + Reach;
     /// The ticket system.
     type Tickets: SetUp + Reach;
     /// What lies in the dead-letter queues, and what is known of it.
@@ -470,7 +471,7 @@ fn log(command: &str, run: &str, report: &Report) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::doctor::testing::MemoryExamined;
     use crate::forget::testing::MemoryHeld;
@@ -490,7 +491,7 @@ mod tests {
 
     type InMemory = Operator<crate::testing::InMemory>;
 
-    fn operator() -> InMemory {
+    pub(crate) fn operator() -> InMemory {
         Operator {
             mail_queue: MemoryQueue::default(),
             calendar_queue: MemoryQueue::default(),
@@ -514,7 +515,7 @@ mod tests {
         }
     }
 
-    fn invocation() -> Invocation {
+    pub(crate) fn invocation() -> Invocation {
         Invocation {
             id: "8d5a3f1e-1c1b-4a55-9c7e-0f9a6b2d7c11".to_owned(),
             now: Timestamp::from_second(1_772_359_200).expect("a time"),
