@@ -133,8 +133,7 @@ impl Calls {
 /// Does the work and answers, beside what came of it, which calls it made.
 pub async fn gathered<T>(work: impl Future<Output = T>) -> (T, Calls) {
     let within = async {
-        // In a box: the clients' calls nest so deep that the compiler would give up on the type of them all.
-        let came_of_it = Box::pin(work).await;
+        let came_of_it = work.await;
         (came_of_it, GATHERED.with(RefCell::take))
     };
     GATHERED.scope(RefCell::default(), within).await

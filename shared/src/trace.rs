@@ -10,8 +10,7 @@ tokio::task_local! {
 /// Does work that belongs to the trace of this header, as SQS hands it over with a message (`AWSTraceHeader`) and Lambda
 /// with an invocation.
 pub async fn belonging_to<T>(header: Option<String>, work: impl Future<Output = T>) -> T {
-    // In a box: the clients' calls nest so deep that the compiler would give up on the type of them all.
-    CURRENT.scope(header, Box::pin(work)).await
+    CURRENT.scope(header, work).await
 }
 
 /// The header of the trace that the work at hand belongs to, if any.
