@@ -18,7 +18,9 @@ async fn main() -> Result<(), Error> {
         // The queue hands over batches; the nightly schedule, or a person, the job itself.
         if event.payload.get("Records").is_none() {
             let trace = event.context.xray_trace_id.clone();
-            let begin = shared::trace::belonging_to(trace, rules.begin(event.payload, &event.context.request_id));
+            // In boxes: the clients' calls nest so deep that the compiler would give up on the type of them all.
+            let begin = Box::pin(rules.begin(event.payload, &event.context.request_id));
+            let begin = Box::pin(shared::trace::belonging_to(trace, begin));
             let begun = shared::calls::measured(FUNCTION, begin).await?;
             return Ok::<Value, Error>(serde_json::to_value(begun)?);
         }

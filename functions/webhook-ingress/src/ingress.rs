@@ -206,7 +206,8 @@ impl Ingress {
         let trigger = envelope.trigger.base();
         let tell = |outcome| {
             tracing::info!(
-                function = FUNCTION, trace.id = trace.and_then(trace_id), notification.id = %envelope.id, notification.type = trigger,
+                function = FUNCTION, trace.id = trace.and_then(trace_id),
+                notification.id = %envelope.id, notification.type = trigger,
                 grant.id = envelope.grant.as_ref().map(GrantId::as_str), outcome,
                 duration_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX), "verified"
             );

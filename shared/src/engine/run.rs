@@ -149,8 +149,9 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         deadline: Deadline,
         processor: &impl Processor,
     ) -> Result<SqsBatchResponse, BatchError> {
-        let (handled, calls) =
-            calls::gathered(self.handle_all(by_group(messages_of(event)?), deadline, processor)).await;
+        // In boxes, here and below: the clients' calls nest so deep that the compiler would give up on the type of them all.
+        let groups = by_group(messages_of(event)?);
+        let (handled, calls) = calls::gathered(Box::pin(self.handle_all(groups, deadline, processor))).await;
         let mut response = SqsBatchResponse::default();
         let mut metrics = Metrics::new(self.function);
         for (message, handled) in handled {
@@ -383,7 +384,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         processor: &impl Processor,
     ) -> Result<Decision, (Failure, Ending)> {
         let work = opened.work.as_ref().map_err(|failure| (failure.clone(), Ending::DeadLetter))?;
-        let traced = trace::belonging_to(message.trace.clone(), processor.process(work));
+        let traced = trace::belonging_to(message.trace.clone(), Box::pin(processor.process(work)));
         let guarded = AssertUnwindSafe(traced).catch_unwind();
         match tokio::time::timeout(work.deadline.left(), guarded).await {
             Ok(Ok(Ok(decision))) => Ok(decision),
