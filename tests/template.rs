@@ -386,10 +386,16 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, write, decided] = about_tables.as_slice() else { panic!("three statements are about tables") };
+    let [read, write, decided, dead, noted] = about_tables.as_slice() else {
+        panic!("five statements are about tables")
+    };
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
+    assert_eq!((&dead["Sid"], &dead["Action"]), (&json!("ListDeadLetters"), &json!("dynamodb:Query")));
+    assert_eq!(dead["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/dead-letters" }));
+    assert_eq!(noted["Action"], json!(["dynamodb:GetItem", "dynamodb:UpdateItem"]));
+    assert_eq!(noted["Resource"], json!({ "Fn::GetAtt": "DedupTable.Arn" }));
     // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
     let key = shared::engine::progress::run_key("calendar-sync", "r");
     assert!(key.as_str().starts_with("run#"));
@@ -413,15 +419,25 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     }
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
+    actions.dedup();
     let expected = [
+        "cloudformation:DescribeStacks",
+        "cloudformation:ListStackResources",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
+        "dynamodb:UpdateItem",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
+        "s3:DeleteObject",
         "s3:GetObject",
         "s3:ListBucket",
+        "s3:PutObject",
         "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",

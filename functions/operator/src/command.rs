@@ -885,8 +885,18 @@ mod tests {
                 | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
                 | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
+                | ("redrive-nothing-named", Err(Refused { problem: BadCommand::Missing { field: "id", .. }, .. }))
                 | ("media", Ok(Request::Media(_)))
+                | ("dead-letters" | "dead-letters-one-class", Ok(Request::Letters(LettersRequest::Show(_))))
                 | ("set-up", Ok(Request::SetUp)) => {}
+                (
+                    "redrive-dry-run" | "redrive" | "park" | "drop",
+                    Ok(Request::Letters(LettersRequest::Move(order))),
+                ) => {
+                    let is_real = name == "redrive";
+                    assert_eq!(order.dry_run, !is_real, "{name}");
+                    assert!(is_real || name.starts_with(order.deed.command()), "{name}");
+                }
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
@@ -899,6 +909,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 19);
+        assert_eq!(samples.len(), 26);
     }
 }
