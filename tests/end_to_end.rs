@@ -32,6 +32,8 @@ mod calendars;
 mod contacts;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
+#[path = "end_to_end/letters.rs"]
+mod letters;
 #[path = "end_to_end/notetakers.rs"]
 mod notetakers;
 #[path = "end_to_end/onboarding.rs"]
