@@ -409,6 +409,18 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         assert_eq!(statement["Condition"], condition);
     }
     assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
+    // Dead letters: looked through, put back into every queue, and set aside below the prefix whose objects end.
+    for (queue, _) in QUEUES {
+        assert!(template.may(operator, "sqs:SendMessage", &format!("\"{queue}Queue.Arn")), "{queue}");
+        for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"] {
+            assert!(template.may(operator, action, &format!("\"{queue}DeadLetterQueue.Arn")), "{queue}: {action}");
+            assert!(!template.may(operator, action, &format!("\"{queue}Queue.Arn")), "{queue}: {action}");
+        }
+    }
+    assert!(template.may(operator, "sqs:ReceiveMessage", "\"SchedulerDeadLetterQueue.Arn"));
+    for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
+        assert!(template.may(operator, action, "/bodies/parked/*"), "{action}");
+    }
     for secret in
         ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
     {

@@ -27,7 +27,8 @@ async fn record(world: &World, id: &str) -> DecisionRecord {
 }
 
 async fn redriven(world: &World, id: &str) -> Value {
-    let answer = told_to(world, &json!({"command": "redrive", "id": id, "dry_run": false})).await;
+    let event = json!({"command": "redrive", "id": id, "function": "email-activity", "dry_run": false});
+    let answer = told_to(world, &event).await;
     assert_eq!(answer["ready"], true, "{answer}");
     answer
 }
