@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget dead-letters redrive park drop
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,28 @@ set-up: ## Make and check what the CRM and the ticket system need once, such as 
 doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>] [JSON=1]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give doctor
+
+dead-letters: ## Show what was given up: [ID=] [FUNCTION=] [CLASS=] [TYPE=] [OLDER_THAN=48h] [NEWER_THAN=] [LIST=1] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give dead_letters $(WHICH_LETTERS) $(if $(filter 1,$(LIST)),list:=true)
+
+# What names dead letters. It reaches the shell by its environment: ids may hold anything.
+WHICH_LETTERS = $${ID:+id="$$ID"} $${FUNCTION:+function="$$FUNCTION"} $${CLASS:+class="$$CLASS"} $${TYPE:+type="$$TYPE"} \
+  $${OLDER_THAN:+older_than="$$OLDER_THAN"} $${NEWER_THAN:+newer_than="$$NEWER_THAN"}
+HOW_LETTERS_MOVE = $(if $(filter 1,$(ALL)),all:=true) $(if $(filter 1,$(PARKED)),parked:=true) $(if $(filter 0,$(DRY_RUN)),dry_run:=false) \
+  $${PER_SECOND:+per_second:="$$PER_SECOND"} $${FAILED_BEFORE:+failed_before="$$FAILED_BEFORE"}
+
+redrive: ## Put what was given up back into its queue, shown first: ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [DRY_RUN=0] [PER_SECOND=5] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give redrive $(WHICH_LETTERS) $(HOW_LETTERS_MOVE)
+
+park: ## Set what was given up aside for 35 days, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1 [DRY_RUN=0] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give park $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
+
+drop: ## Be done with what was given up, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [DRY_RUN=0] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give drop $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

@@ -38,6 +38,8 @@ mod doctor;
 mod endurance;
 #[path = "end_to_end/forget.rs"]
 mod forget;
+#[path = "end_to_end/letters.rs"]
+mod letters;
 #[path = "end_to_end/notetakers.rs"]
 mod notetakers;
 #[path = "end_to_end/onboarding.rs"]

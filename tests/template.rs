@@ -402,6 +402,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
+    assert_eq!((&dead["Sid"], &dead["Action"]), (&json!("ListDeadLetters"), &json!("dynamodb:Query")));
+    assert_eq!(dead["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/dead-letters" }));
+    assert_eq!(noted["Action"], json!(["dynamodb:GetItem", "dynamodb:UpdateItem"]));
+    assert_eq!(noted["Resource"], json!({ "Fn::GetAtt": "DedupTable.Arn" }));
     // The key of a run's progress, as `shared::engine::progress::run_key` makes it.
     let key = shared::engine::progress::run_key("calendar-sync", "r");
     assert!(key.as_str().starts_with("run#"));
@@ -419,7 +423,19 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
         assert_eq!(statement["Condition"], condition);
     }
-    assert!(template.may(operator, "s3:GetObject", "/media/*"));
+    assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
+    // Dead letters: looked through, put back into every queue, and set aside below the prefix whose objects end.
+    for (queue, _) in QUEUES {
+        assert!(template.may(operator, "sqs:SendMessage", &format!("\"{queue}Queue.Arn")), "{queue}");
+        for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"] {
+            assert!(template.may(operator, action, &format!("\"{queue}DeadLetterQueue.Arn")), "{queue}: {action}");
+            assert!(!template.may(operator, action, &format!("\"{queue}Queue.Arn")), "{queue}: {action}");
+        }
+    }
+    assert!(template.may(operator, "sqs:ReceiveMessage", "\"SchedulerDeadLetterQueue.Arn"));
+    for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
+        assert!(template.may(operator, action, "/bodies/parked/*"), "{action}");
+    }
     for secret in
         ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
     {
@@ -441,8 +457,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
+        "dynamodb:UpdateItem",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
+        "s3:DeleteObject",
         "s3:GetObject",
         "s3:ListBucket",
         "scheduler:GetSchedule",
@@ -452,6 +470,12 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "secretsmanager:GetSecretValue",
         "sns:ListSubscriptionsByTopic",
         "sqs:GetQueueAttributes",
+        "s3:PutObject",
+        "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",

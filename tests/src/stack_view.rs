@@ -148,6 +148,14 @@ impl StackView {
         Ok(found.item.as_ref().map(record_of))
     }
 
+    /// Removes the record of one notification in one function, as the end of its life would.
+    pub async fn remove_record(&self, function: &str, notification_id: &str) -> Result<(), ViewError> {
+        let key = AttributeValue::S(format!("{function}#{notification_id}"));
+        let removed = self.dynamodb.delete_item().table_name(&self.dedup_table).key("pk", key).send().await;
+        removed.map_err(failed("removing a record"))?;
+        Ok(())
+    }
+
     /// Waits until a notification has the decision that `is_it` asks for, and answers it.
     pub async fn decision(
         &self,
@@ -296,6 +304,13 @@ impl StackView {
             .send()
             .await
             .map_err(failed("sending a message"))?;
+        Ok(())
+    }
+
+    /// Puts a message into a standard queue.
+    pub async fn put_standard(&self, queue: &str, body: &str) -> Result<(), ViewError> {
+        let sent = self.sqs.send_message().queue_url(queue).message_body(body).send().await;
+        sent.map_err(failed("sending a message"))?;
         Ok(())
     }
 

@@ -886,11 +886,21 @@ mod tests {
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
                 | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
                 | ("forget-whole-domain", Err(Refused { problem: BadCommand::Wrong { field: "email", .. }, .. }))
+                | ("redrive-nothing-named", Err(Refused { problem: BadCommand::Missing { field: "id", .. }, .. }))
                 | ("media", Ok(Request::Media(_)))
+                | ("dead-letters" | "dead-letters-one-class", Ok(Request::Letters(LettersRequest::Show(_))))
                 | ("set-up", Ok(Request::SetUp))
                 | ("doctor", Ok(Request::Doctor)) => {}
                 ("forget", Ok(Request::Forget(asked))) => assert!(asked.dry_run, "{name}"),
                 ("forget-for-good", Ok(Request::Forget(asked))) => assert!(!asked.dry_run, "{name}"),
+                (
+                    "redrive-dry-run" | "redrive" | "park" | "drop",
+                    Ok(Request::Letters(LettersRequest::Move(order))),
+                ) => {
+                    let is_real = name == "redrive";
+                    assert_eq!(order.dry_run, !is_real, "{name}");
+                    assert!(is_real || name.starts_with(order.deed.command()), "{name}");
+                }
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
@@ -903,6 +913,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 23);
+        assert_eq!(samples.len(), 30);
     }
 }

@@ -365,6 +365,28 @@ async fn failed_try_can_be_claimed_again_and_only_a_panic_keeps_counting_towards
 }
 
 #[tokio::test]
+async fn only_what_lies_in_a_dead_letter_queue_is_in_the_index_of_dead_letters() {
+    for (name, enters, leaves) in [
+        ("dead letter", true, false),
+        ("retry", false, true),
+        ("panic", false, true),
+        ("complete", false, true),
+        ("complete for now", false, true),
+        ("complete and wait", false, true),
+        ("release", false, false),
+    ] {
+        let (client, _) = settle(name, &json_answer(200, &json!({}))).await;
+        let (_, body) = only_call(&client);
+        let update = body["UpdateExpression"].as_str().expect("an update");
+        let (set, removed) = update.split_once("REMOVE").expect("a lease that ends");
+        // By the function, which each record has had since it was first claimed.
+        assert_eq!(set.contains("dead_lettered_by = #function"), enters, "{name}: {update}");
+        assert_eq!(body["ExpressionAttributeNames"].get("#function").is_some(), enters, "{name}");
+        assert_eq!(removed.contains("dead_lettered_by"), leaves, "{name}: {update}");
+    }
+}
+
+#[tokio::test]
 async fn released_claim_counts_neither_as_a_failure_nor_towards_crashed() {
     let (client, _) = settle("release", &json_answer(200, &json!({}))).await;
     let (_, body) = only_call(&client);

@@ -483,3 +483,5 @@ async fn event_of_our_own_becomes_no_meeting_and_one_of_the_schedulers_becomes_o
 mod jobs;
 
 mod histories;
+
+mod redriven;

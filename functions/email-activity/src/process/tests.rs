@@ -2,6 +2,7 @@
 
 mod labelled;
 mod reconciling;
+mod redriven;
 
 use super::*;
 use serde_json::{Value, json};

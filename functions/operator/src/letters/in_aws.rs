@@ -359,3 +359,6 @@ impl ParkedLetters for AwsLetters {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

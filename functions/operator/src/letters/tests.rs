@@ -95,10 +95,12 @@ async fn moved_within(port: &impl Letters, event: &Value, left: Duration) -> Res
     Moving { port, order: &order, now: time(NOW), deadline: Deadline::after(left) }.carry_out().await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "events are written where they are given")]
 async fn moved(port: &impl Letters, event: Value) -> Told {
     moved_within(port, &event, Duration::from_secs(30)).await.expect("an answer")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "events are written where they are given")]
 async fn shown(port: &impl Letters, event: Value) -> Told {
     let LettersRequest::Show(showing) = asked(&event) else { panic!("{event} moves") };
     let known = known(port, &showing, Deadline::after(Duration::from_secs(30))).await.expect("what is known");
