@@ -14,7 +14,7 @@ say = printf '\n== %s\n'
 # One set of features for every command, so that nothing is compiled twice.
 CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up subscribe never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,12 @@ media: ## Make a link that opens a file of a meeting: REFERENCE=<s3://… as the
 set-up: ## Make and check what the CRM and the ticket system need once, such as fields of their own: [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") set-up
+
+subscribe: ## See to the webhook at Nylas and its secret; after each deployment: [ROTATE=1] [CHECK=1] [ACTIVATE=1] [STACK=<stack in AWS>]
+	@for switch in "ROTATE=$(ROTATE)" "CHECK=$(CHECK)" "ACTIVATE=$(ACTIVATE)"; do case "$${switch#*=}" in ""|0|1) ;; *) echo "$$switch: give 1 for yes, or leave it out" >&2; exit 1;; esac; done
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give subscribe $(if $(filter 1,$(ROTATE)),rotate:=true) \
+	  $(if $(filter 1,$(CHECK)),check:=true) $(if $(filter 1,$(ACTIVATE)),activate:=true)
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

@@ -408,6 +408,13 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     {
         assert!(template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
     }
+    for action in ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"] {
+        assert!(template.may(operator, action, "\"ManagedWebhookSecret.Id"), "{action}");
+    }
+    for secret in ["NylasApiKeySecret", "WebhookSecret", "EventsSecret", "CrmApiKeySecret"] {
+        assert!(!template.may(operator, "secretsmanager:PutSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    assert!(template.may(operator, "logs:FilterLogEvents", "\"WebhookIngressLogGroup.Arn"));
     for secret in ["AlertWebhookSecret", "WebhookSecret", "EventsSecret"] {
         assert!(!template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
     }
@@ -418,10 +425,13 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "dynamodb:PutItem",
         "dynamodb:Query",
         "logs:CreateLogStream",
+        "logs:FilterLogEvents",
         "logs:PutLogEvents",
         "s3:GetObject",
         "s3:ListBucket",
         "secretsmanager:GetSecretValue",
+        "secretsmanager:GetSecretValue",
+        "secretsmanager:PutSecretValue",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",

@@ -63,7 +63,8 @@ async fn webhook_is_made_under_a_mark_that_every_instance_has_seen_and_its_secre
     let told = called(&webhooks, PLAIN).await;
     assert!(told.ready, "{told:?}");
     let done = std::mem::take(&mut webhooks.standing().done);
-    let [(marked_at, Done::Kept(marked)), (made_at, Done::Created(new)), (_, Done::Kept(stored))] = done.as_slice() else {
+    let [(marked_at, Done::Kept(marked)), (made_at, Done::Created(new)), (_, Done::Kept(stored))] = done.as_slice()
+    else {
         panic!("another order: {done:?}")
     };
     assert!(*made_at - *marked_at >= Duration::from_secs(10), "instances may not have seen the mark");
@@ -250,7 +251,9 @@ async fn failed_webhook_is_made_active_at_once_and_a_paused_one_only_if_that_is_
     set("failed");
     let told = called(&webhooks, PLAIN).await;
     assert!(told.ready && state(&told, "state").starts_with("active again; it was failed"), "{told:?}");
-    assert!(state(&told, "missed").contains("from 2026-02-26T09:00:00Z on") && state(&told, "missed").contains("reconcile"));
+    assert!(
+        state(&told, "missed").contains("from 2026-02-26T09:00:00Z on") && state(&told, "missed").contains("reconcile")
+    );
     assert!(webhooks.taken().contains(&Done::Changed(json!({ "status": "active" }))));
 
     for status in ["pause", "failing"] {
@@ -313,9 +316,10 @@ async fn no_secret_stands_in_an_answer_or_in_a_log() {
     let log = KeptLog::default();
     let guard = tracing::subscriber::set_default(log.clone());
     let webhooks = MemoryWebhooks::default();
-    let mut answers = format!("{:?}", called(&webhooks, PLAIN).await);
-    answers.push_str(&format!("{:?}", called_on(1, &webhooks, ROTATE).await));
+    let made = called(&webhooks, PLAIN).await;
+    let rotated = called_on(1, &webhooks, ROTATE).await;
     drop(guard);
+    let answers = format!("{made:?} {rotated:?}");
     assert!(!answers.contains("secret-1") && !answers.contains("secret-2"), "{answers}");
     assert!(!log.text().contains("secret-") && !log.text().contains("ops@"), "{}", log.text());
 }
