@@ -125,10 +125,10 @@ async fn rotation_in_its_order_loses_nothing_however_an_instance_was_asked() {
         let rotation = Rotation::planned(SEEN_AFTER, stored_after);
         let rotated = rotation.rotated;
         // Around the mark, the reading of the secrets that it falls between, the rotation, and the storing.
-        let times = [MARKED - 100, MARKED + 4_900, rotated - 100, rotated + 100, rotated + 5_000];
+        let times = [MARKED - 100, MARKED + 4_900, rotated - 100, rotated + 100];
         let last = [(rotated + 20_000, Asked::ByNylas), (rotated + 90_000, Asked::ByNylas)];
         for history in histories(&times) {
-            for started in [1_000, MARKED - 50, MARKED + 5_000] {
+            for started in [1_000, MARKED - 50] {
                 let asked = history.iter().copied().filter(|(when, _)| *when > started).chain(last);
                 let asked: Vec<(u64, Asked)> = asked.collect();
                 let answers = answers(&rotation, started, &asked).await;
@@ -137,7 +137,7 @@ async fn rotation_in_its_order_loses_nothing_however_an_instance_was_asked() {
             }
         }
     }
-    assert_eq!(tried, 2 * 243 * 3);
+    assert_eq!(tried, 2 * 81 * 2);
 }
 
 #[tokio::test]
