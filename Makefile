@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget dead-letters redrive park drop
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget dead-letters redrive park drop subscribe
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +119,12 @@ park: ## Set what was given up aside for 35 days, shown first: REASON=<why> ID=|
 drop: ## Be done with what was given up, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [DRY_RUN=0] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give drop $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
+
+subscribe: ## See to the webhook at Nylas and its secret; after each deployment: [ROTATE=1] [CHECK=1] [ACTIVATE=1] [STACK=<stack in AWS>]
+	@for switch in "ROTATE=$(ROTATE)" "CHECK=$(CHECK)" "ACTIVATE=$(ACTIVATE)"; do case "$${switch#*=}" in ""|0|1) ;; *) echo "$$switch: give 1 for yes, or leave it out" >&2; exit 1;; esac; done
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give subscribe $(if $(filter 1,$(ROTATE)),rotate:=true) \
+	  $(if $(filter 1,$(CHECK)),check:=true) $(if $(filter 1,$(ACTIVATE)),activate:=true)
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi

@@ -46,6 +46,8 @@ mod notetakers;
 mod onboarding;
 #[path = "end_to_end/operator.rs"]
 mod operator;
+#[path = "end_to_end/subscribe.rs"]
+mod subscribe;
 #[path = "end_to_end/support.rs"]
 mod support;
 #[path = "end_to_end/vendors.rs"]

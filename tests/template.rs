@@ -441,6 +441,13 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     {
         assert!(template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
     }
+    for action in ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"] {
+        assert!(template.may(operator, action, "\"ManagedWebhookSecret.Id"), "{action}");
+    }
+    for secret in ["NylasApiKeySecret", "WebhookSecret", "EventsSecret", "CrmApiKeySecret"] {
+        assert!(!template.may(operator, "secretsmanager:PutSecretValue", &format!("\"{secret}.Id")), "{secret}");
+    }
+    assert!(template.may(operator, "logs:FilterLogEvents", "\"WebhookIngressLogGroup.Arn"));
     for secret in ["AlertWebhookSecret", "WebhookSecret", "EventsSecret"] {
         assert!(!template.may(operator, "secretsmanager:GetSecretValue", &format!("\"{secret}.Id")), "{secret}");
     }
@@ -459,6 +466,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "dynamodb:Query",
         "dynamodb:UpdateItem",
         "logs:CreateLogStream",
+        "logs:FilterLogEvents",
         "logs:PutLogEvents",
         "s3:DeleteObject",
         "s3:GetObject",
@@ -476,6 +484,7 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         "sqs:DeleteMessage",
         "sqs:GetQueueAttributes",
         "sqs:ReceiveMessage",
+        "secretsmanager:PutSecretValue",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",

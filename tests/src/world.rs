@@ -163,6 +163,7 @@ impl World {
         ));
         let engine = LocalEngine::start(options).await?;
         say(&format!("the local engine answers at {}", engine.endpoint()));
+        nylas.functions_are_at(&engine.endpoint());
         say("deploying template.yaml with `sam deploy`, IAM enforced");
         let mut parameters = parameters(used_crm, used_tickets, &nylas);
         parameters.push(("AlertWebhookUrl", alerts.url()));

@@ -902,6 +902,10 @@ mod tests {
                     assert!(is_real || name.starts_with(order.deed.command()), "{name}");
                 }
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
+                ("subscribe", Ok(Request::Subscribe(asked))) => assert_eq!(asked, Subscription::default()),
+                ("subscribe-rotate", Ok(Request::Subscribe(asked))) => assert!(asked.rotate, "{name}"),
+                ("subscribe-check", Ok(Request::Subscribe(asked))) => assert!(asked.check, "{name}"),
+                ("subscribe-activate", Ok(Request::Subscribe(asked))) => assert!(asked.activate, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
                     assert_eq!(asked.order, JoiningOrder::Show, "{name}");
@@ -913,6 +917,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 30);
+        assert_eq!(samples.len(), 34);
     }
 }

@@ -127,6 +127,7 @@ pub struct Kept {
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the event, and any may be set beside any other")]
 pub struct Subscription {
     /// Give the webhook another secret.
     pub rotate: bool,
@@ -253,8 +254,11 @@ impl<W: Webhooks> Subscribing<'_, W> {
             ));
         };
         let arn = stack.resource("ManagedWebhookSecret").map_err(unread("the managed secret is not there"))?;
-        let webhooks =
-            self.port.list(self.deadline).await.map_err(|error| told_by_nylas("nothing was changed", &error, &wanted))?;
+        let webhooks = self
+            .port
+            .list(self.deadline)
+            .await
+            .map_err(|error| told_by_nylas("nothing was changed", &error, &wanted))?;
         let kept = self.port.kept(arn).await.map_err(unread("the managed secret cannot be read"))?;
         let mut managed = Managed { arn, list: listed(&kept)? };
 
@@ -377,20 +381,14 @@ impl<W: Webhooks> Subscribing<'_, W> {
     }
 
     /// Stores a secret that Nylas has made, beside those that stand. It is tried again and again: it is shown only once.
-    async fn store(
-        &self,
-        managed: &mut Managed<'_>,
-        made: &WithSecret,
-        version: &str,
-    ) -> Result<(), Stopped> {
+    async fn store(&self, managed: &mut Managed<'_>, made: &WithSecret, version: &str) -> Result<(), Stopped> {
         let mut tries = 0;
         loop {
             tries += 1;
             let (base, is_ours) = match self.port.kept(managed.arn).await {
-                Ok(kept) => (
-                    listed(&kept).unwrap_or_else(|_| managed.list.clone()),
-                    kept.version.as_deref() == Some(version),
-                ),
+                Ok(kept) => {
+                    (listed(&kept).unwrap_or_else(|_| managed.list.clone()), kept.version.as_deref() == Some(version))
+                }
                 Err(_) => (managed.list.clone(), true),
             };
             let renewed = base.renewed(made.secret.clone(), &made.webhook.id, self.now());
@@ -415,12 +413,7 @@ impl<W: Webhooks> Subscribing<'_, W> {
     }
 
     /// Tells whose the secret is, and takes out what is over.
-    async fn settle(
-        &mut self,
-        managed: &mut Managed<'_>,
-        webhook: &Webhook,
-        secret: Secret,
-    ) -> Result<(), Stopped> {
+    async fn settle(&mut self, managed: &mut Managed<'_>, webhook: &Webhook, secret: Secret) -> Result<(), Stopped> {
         let settled = managed.list.settled(self.now());
         let retired = managed.list.secrets.len() - settled.secrets.len();
         if retired > 0 || settled.mark != managed.list.mark {
@@ -442,7 +435,8 @@ impl<W: Webhooks> Subscribing<'_, W> {
         };
         let made_at = managed.list.secrets.iter().filter(of_it).filter_map(|made| made.made_at).max();
         let since = made_at.map(|at| format!(", made {}", at.strftime("%Y-%m-%dT%H:%MZ"))).unwrap_or_default();
-        let over = if retired == 0 { String::new() } else { format!("; {retired} that was replaced a day ago ended now") };
+        let over =
+            if retired == 0 { String::new() } else { format!("; {retired} that was replaced a day ago ended now") };
         self.row("secret", format!("stored{since}{over}"), None);
         Ok(())
     }
@@ -492,7 +486,11 @@ impl<W: Webhooks> Subscribing<'_, W> {
         let what = "test event";
         if list.secrets.iter().any(|secret| secret.secret.expose_secret() == TEST_EVENT_SECRET) {
             let to_do = "take it out of the managed secret: anybody can sign with it";
-            return self.row(what, "the public secret of Nylas's test events is a live one".to_owned(), Some(to_do.to_owned()));
+            return self.row(
+                what,
+                "the public secret of Nylas's test events is a live one".to_owned(),
+                Some(to_do.to_owned()),
+            );
         }
         if let Some(until) = list.mark.map(|mark| mark.rotating_until).filter(|_| list.is_marked(self.now())) {
             self.again = Some(json!({ "command": "subscribe", "check": true }));
@@ -523,7 +521,8 @@ impl<W: Webhooks> Subscribing<'_, W> {
         };
         match found {
             Ok(true) => {
-                let state = format!("{said}; it reached the endpoint and was refused with 401, as its public secret must be");
+                let state =
+                    format!("{said}; it reached the endpoint and was refused with 401, as its public secret must be");
                 self.row(what, state, None);
             }
             Ok(false) => {

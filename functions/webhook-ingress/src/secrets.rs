@@ -149,11 +149,7 @@ async fn read(secrets: &Secrets, places: &Places, before: &Known) -> Known {
         Ok(Some(Ok((live, rotating_until)))) => (Keys { live, stale: false }, rotating_until),
         Ok(Some(Err(error))) => {
             // The position alone: the text around it is a secret.
-            tracing::error!(
-                line = error.line,
-                column = error.column,
-                "the managed webhook secret is not a JSON list"
-            );
+            tracing::error!(line = error.line, column = error.column, "the managed webhook secret is not a JSON list");
             (Keys::unread(&before.managed), before.rotating_until)
         }
         Err(_) => (Keys::unread(&before.managed), before.rotating_until),

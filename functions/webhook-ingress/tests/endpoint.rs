@@ -26,6 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use webhook_ingress::{Configuration, Ingress};
 
+#[path = "endpoint/rotation.rs"]
+mod rotation;
+
 const WEBHOOK_SECRET: &str = "sample-webhook-secret";
 const CUSTOMER_EVENTS_SECRET: &str = "sample-customer-events-secret";
 const MANAGED_SECRET: &str = "managed-secret";
@@ -261,6 +264,10 @@ async fn start(aws: &FakeAws) -> Ingress {
 }
 
 async fn start_with(aws: &FakeAws, changed: &[(&'static str, &'static str)]) -> Ingress {
+    Ingress::with_sdk(configuration(changed), &aws.configuration()).await
+}
+
+fn configuration(changed: &[(&'static str, &'static str)]) -> Configuration {
     let mut variables: BTreeMap<&str, String> = [
         ("EMAIL_ACTIVITY_QUEUE_URL", "email-activity.fifo"),
         ("CALENDAR_SYNC_QUEUE_URL", "calendar-sync.fifo"),
@@ -286,8 +293,7 @@ async fn start_with(aws: &FakeAws, changed: &[(&'static str, &'static str)]) -> 
         variables.insert(variable, (*value).to_owned());
     }
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let configuration = Configuration::from_environment(&Environment::of(&variables)).expect("it is whole");
-    Ingress::with_sdk(configuration, &aws.configuration()).await
+    Configuration::from_environment(&Environment::of(&variables)).expect("it is whole")
 }
 
 async fn ask(ingress: &Ingress, request: Request) -> Answered {

@@ -18,7 +18,9 @@ pub struct SecretError {
 
 /// A secret could not be written.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the secret {arn} could not be written: {problem}; check that it exists and that the function's role may write it")]
+#[error(
+    "the secret {arn} could not be written: {problem}; check that it exists and that the function's role may write it"
+)]
 pub struct WriteError {
     /// Which secret.
     pub arn: String,

@@ -301,7 +301,8 @@ mod tests {
     fn receivers(kind: &str) -> Vec<Destination> {
         let object = |grant: &str| json!({"grant_id": grant, "object": {"id": "x", "grant_id": grant, "label": LABEL}});
         let routes = ["rep-1", "support-1"].map(|grant| routed(kind, &object(grant)));
-        let mut receivers: Vec<Destination> = routes.into_iter().flatten().flat_map(|route| route.destinations).collect();
+        let mut receivers: Vec<Destination> =
+            routes.into_iter().flatten().flat_map(|route| route.destinations).collect();
         receivers.sort_unstable();
         receivers.dedup();
         receivers

@@ -219,13 +219,16 @@ mod tests {
     #[tokio::test]
     async fn challenge_that_was_not_met_is_a_refusal_in_the_words_of_nylas() {
         let server = MockServer::start().await;
-        let error = json!({ "error": { "type": "70005", "message": "unable.verify.webhook_url : status is not ok, got 404" } });
+        let error =
+            json!({ "error": { "type": "70005", "message": "unable.verify.webhook_url : status is not ok, got 404" } });
         Mock::given(method("POST"))
             .respond_with(ResponseTemplate::new(400).set_body_json(error))
             .expect(1)
             .mount(&server)
             .await;
         let refused = nylas(&server).create_webhook(&wanted(), soon()).await.expect_err("refused");
-        assert!(matches!(&refused, NylasError::Call(CallError::Rejected { status: 400, text, .. }) if text.contains("70005")));
+        assert!(
+            matches!(&refused, NylasError::Call(CallError::Rejected { status: 400, text, .. }) if text.contains("70005"))
+        );
     }
 }

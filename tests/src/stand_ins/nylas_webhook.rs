@@ -3,7 +3,10 @@
 
 use std::{
     io::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -74,9 +77,9 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
 #[derive(Debug)]
 pub struct NylasWebhook {
     url: String,
-    secret: String,
+    secret: Mutex<String>,
     host: Option<String>,
-    compressed: bool,
+    compressed: AtomicBool,
     delay_scale: f64,
     answer_within: Duration,
     client: Client,
@@ -90,9 +93,9 @@ impl NylasWebhook {
     pub fn new(url: &str, secret: &str) -> Result<Self> {
         Ok(Self {
             url: url.to_owned(),
-            secret: secret.to_owned(),
+            secret: Mutex::new(secret.to_owned()),
             host: None,
-            compressed: false,
+            compressed: AtomicBool::new(false),
             delay_scale: 1.0,
             answer_within: ANSWER_WITHIN,
             client: Client::builder().no_proxy().no_gzip().build().map_err(StandInError::Client)?,
@@ -111,9 +114,30 @@ impl NylasWebhook {
 
     /// Sends bodies compressed, as a destination with `compressed_delivery` wants it.
     #[must_use]
-    pub fn compressed(mut self) -> Self {
-        self.compressed = true;
+    pub fn compressed(self) -> Self {
+        self.compress(true);
         self
+    }
+
+    /// Sends bodies compressed from now on, or as they are.
+    pub fn compress(&self, compressed: bool) {
+        self.compressed.store(compressed, Ordering::Relaxed);
+    }
+
+    /// Signs with another secret from now on: the next attempt of a delivery that is under way, too.
+    pub fn sign_with(&self, secret: &str) {
+        secret.clone_into(&mut self.secret.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The secret that is signed with.
+    #[must_use]
+    pub fn secret(&self) -> String {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a notification as lost that is not even tried.
+    pub fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Multiplies the pauses between attempts; 0.001 makes a quarter of an hour one second.
@@ -174,8 +198,8 @@ impl NylasWebhook {
 
     /// Posts exactly these bytes (compressed, if the destination wants that) once, signed. None if no answer came in time.
     pub async fn post(&self, body: &[u8]) -> Option<u16> {
-        let body = if self.compressed { compress(body) } else { body.to_owned() };
-        let signature = signature(&self.secret, &body);
+        let body = if self.compressed.load(Ordering::Relaxed) { compress(body) } else { body.to_owned() };
+        let signature = signature(&self.secret(), &body);
         self.post_signed(body, &signature).await
     }
 
@@ -188,7 +212,7 @@ impl NylasWebhook {
             .timeout(self.answer_within)
             .header(header::CONTENT_TYPE, "application/json")
             .header("X-Nylas-Signature", signature);
-        if self.compressed {
+        if self.compressed.load(Ordering::Relaxed) {
             request = request.header(header::CONTENT_ENCODING, "gzip");
         }
         if let Some(host) = &self.host {

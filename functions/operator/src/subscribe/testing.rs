@@ -7,7 +7,7 @@ use shared::engine::{Deadline, StoreError};
 use shared::http::CallError;
 use shared::nylas::NylasError;
 use shared::nylas::webhooks::{NewWebhook, Webhook, WithSecret};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -63,8 +63,8 @@ pub struct Standing {
     pub nylas_fails: Option<NylasError>,
     /// True if it made the secret all the same.
     pub made_all_the_same: bool,
-    /// Which writes fail, counted from now on.
-    pub writes_fail: Vec<usize>,
+    /// Whether the next writes fail, one by one; all after them succeed.
+    pub writes_fail: VecDeque<bool>,
     /// Put into the managed secret by somebody else right after the next write.
     pub written_over: Option<String>,
     /// What Nylas says of a test event.
@@ -87,7 +87,7 @@ impl Default for MemoryWebhooks {
             done: Vec::new(),
             nylas_fails: None,
             made_all_the_same: false,
-            writes_fail: Vec::new(),
+            writes_fail: VecDeque::new(),
             written_over: None,
             said: "failed".to_owned(),
             logged_after: Some(1),
@@ -140,11 +140,9 @@ impl Webhooks for MemoryWebhooks {
     async fn keep(&self, arn: &str, text: &SecretString) -> Result<String, StoreError> {
         assert_eq!(arn, "arn:managed");
         let mut standing = self.standing();
-        if standing.writes_fail.first() == Some(&0) {
-            standing.writes_fail.remove(0);
+        if standing.writes_fail.pop_front() == Some(true) {
             return Err(StoreError("Secrets Manager is down".to_owned()));
         }
-        standing.writes_fail.iter_mut().for_each(|left| *left -= 1);
         standing.kept = Some(text.expose_secret().to_owned());
         standing.version += 1;
         standing.note(Done::Kept(text.expose_secret().to_owned()));

@@ -1,5 +1,5 @@
 //! A stand-in for the Nylas v3 API, as far as it is called: grants, folders, messages and sending them, calendars, events,
-//! contacts, scheduling configurations and notetakers, with paging, field selection, compressed answers, and the error bodies
+//! contacts, scheduling configurations, notetakers and webhooks, with paging, field selection, compressed answers, and the error bodies
 //! of the original.
 
 mod answers;
@@ -24,6 +24,7 @@ mod scheduling;
 mod send;
 mod tracking;
 mod traffic;
+mod webhooks;
 
 use std::{
     io::Write,
@@ -61,6 +62,7 @@ pub use self::{
     grants::Grant,
     notifications::ControlError,
     send::SentMail,
+    webhooks::RegisteredWebhook,
 };
 
 /// The API key that the stand-in takes unless told otherwise.
@@ -84,6 +86,7 @@ struct Api {
     sending: send::Sending,
     scheduling: scheduling::Scheduling,
     traffic: Arc<traffic::Traffic>,
+    webhooks: webhooks::Webhooks,
     /// How many changes of events were mailed to their participants.
     mailed: AtomicUsize,
     largest_page: usize,
@@ -201,6 +204,7 @@ impl NylasBuilder {
             sending: send::Sending::default(),
             scheduling: scheduling::Scheduling::default(),
             traffic: Arc::default(),
+            webhooks: webhooks::Webhooks::default(),
             mailed: AtomicUsize::new(0),
             largest_page: self.largest_page,
             requests: AtomicU64::new(1),
@@ -225,6 +229,10 @@ impl NylasBuilder {
             .nest("/v3/grants/{grant}/scheduling/configurations", scheduling::routes())
             .nest("/v3/grants/{grant}/notetakers", notetakers::routes())
             .nest("/v3/notetakers", notetakers::routes())
+            .route("/v3/webhooks", get(webhooks::list).post(webhooks::create))
+            .route("/v3/webhooks/{webhook}", get(webhooks::find).put(webhooks::change).delete(webhooks::remove))
+            .route("/v3/webhooks/rotate-secret/{webhook}", post(webhooks::rotate))
+            .route("/v3/webhooks/send-test-event", post(webhooks::send_test_event))
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|| async {
                 ApiError::new(405, "invalid_request_error", "the path does not take this method")

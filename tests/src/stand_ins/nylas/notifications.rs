@@ -45,6 +45,17 @@ pub enum ControlError {
     /// The booking was cancelled before.
     #[error("the booking {0} is cancelled already; make another one with book")]
     BookingCancelled(String),
+    /// No such webhook.
+    #[error("there is no webhook {0}; create it first")]
+    UnknownWebhook(String),
+    /// The webhook does not get this type.
+    #[error("the webhook {webhook_id} is not subscribed to {kind}; name it in its trigger_types")]
+    NotSubscribed {
+        /// The webhook.
+        webhook_id: String,
+        /// The type.
+        kind: String,
+    },
 }
 
 /// What controls of the running stand-in give.
