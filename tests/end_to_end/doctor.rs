@@ -172,9 +172,8 @@ fn doctor_is_green_on_a_stack_that_is_well_and_tells_each_fault_in_its_own_line_
 
         let schedule = &resources["EmailReconcileSchedule"];
         let standing = world.engine.schedule(schedule).await.expect("an answer").expect("a schedule");
-        let disabled = json!({"State": "DISABLED"});
         let mut changed = standing.clone();
-        changed.as_object_mut().expect("an object").extend(disabled.as_object().expect("an object").clone());
+        changed["State"] = "DISABLED".into();
         world.engine.change_schedule(schedule, &changed).await.expect("changed");
         only_red(&examined(world).await, "the schedule EmailReconcileSchedule", "enable it");
         world.engine.end_schedule(schedule).await.expect("ended");
@@ -195,13 +194,16 @@ fn doctor_is_green_on_a_stack_that_is_well_and_tells_each_fault_in_its_own_line_
 fn doctor_tells_what_its_role_may_not_look_at_and_hides_nothing_else() {
     in_the_world(async |world| {
         let function = world.stack.function_name("Operator").expect("a name");
-        let taken = world.engine.take_permission(function, "cloudwatch:DescribeAlarms").await.expect("taken");
+        let taken = world.engine.take_permission(function, "sqs:GetQueueAttributes").await.expect("taken");
         let answer = examined(world).await;
         world.engine.give_back(taken).await.expect("given back");
-        let alarms = line(&answer, "the alarms");
-        assert_eq!(alarms["state"], "red", "{answer}");
-        assert!(alarms["seen"].as_str().is_some_and(|seen| seen.contains("cannot be examined")), "{alarms}");
-        for other in ["the Nylas key", "the CRM (rest)", "the queue of email-activity"] {
+        for hidden in ["the queue of email-activity", "the dead letters of contact-sync", "the unroutable queue"] {
+            let hidden = line(&answer, hidden);
+            assert_eq!(hidden["state"], "red", "{answer}");
+            let seen = hidden["seen"].as_str().unwrap_or_default();
+            assert!(seen.contains("cannot be examined: SQS: AccessDenied"), "{seen}");
+        }
+        for other in ["the Nylas key", "the CRM (rest)", "the secret of `CrmApiKey`", "the alarms"] {
             assert_ne!(line(&answer, other)["state"], "red", "{answer}");
         }
     });
