@@ -24,6 +24,7 @@
 //! - [`mod@media`]: makes a link.
 //! - [`mod@triage_rules`]: tries triage rules.
 //! - [`mod@set_up`]: sees to what the CRM and the ticket system need once.
+//! - [`mod@forget`]: removes what the stack holds of a person.
 //! - [`ports`]: what these need of Nylas, of the archive and of the list of support mailboxes.
 
 pub mod auto_join;

@@ -73,7 +73,8 @@ impl MemoryHeld {
             .iter()
             .map(|(key, content)| format!("{key}: {}", String::from_utf8_lossy(content)))
             .collect();
-        format!("{items}\n{:?}\n{:?}\n{objects:?}", open(&self.schedules), open(&self.letters))
+        let letters: Vec<Letter> = open(&self.letters).values().flatten().cloned().collect();
+        format!("{items}\n{:?}\n{letters:?}\n{objects:?}", open(&self.schedules))
     }
 
     fn wrote(&self, table: Table, item: &Map<String, Value>) -> Option<Written> {

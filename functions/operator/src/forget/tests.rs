@@ -1,7 +1,7 @@
 //! What is forgotten, and what stays, over everything in memory.
 
 use super::held::{LETTER_QUEUES, LetterQueue, OnTheirWay};
-use super::testing::{MemoryHeld, open};
+use super::testing::open;
 use super::treat::Table;
 use super::*;
 use crate::command::Request;
@@ -179,8 +179,9 @@ async fn work_that_goes_on_meanwhile_is_not_lost_and_is_forgotten_as_well() {
 #[tokio::test(start_paused = true)]
 async fn customer_who_is_being_worked_on_is_left_and_told() {
     let operator = stack();
-    open(&operator.held.items).entry(Table::Customers).or_default().get_mut(DANA).expect("there")["at_work"] =
-        json!({"who": "x", "until": "2026-03-01T10:01:00Z"});
+    let at_work = json!({"who": "x", "until": "2026-03-01T10:01:00Z"});
+    let worked_on = json!({"email": DANA, "name": "dana", "revision": 3, "at_work": at_work});
+    operator.held.put(Table::Customers, worked_on);
     let answer = told(&operator, live()).await;
     assert!(open(&operator.held.items)[&Table::Customers].contains_key(DANA));
     assert_eq!((&answer["ready"], &answer["again"]["dry_run"]), (&json!(false), &json!(false)), "{answer}");
