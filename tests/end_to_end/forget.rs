@@ -104,7 +104,6 @@ fn person_known_everywhere_is_forgotten_everywhere_and_nothing_is_done_twice_aft
         assert_eq!(shown["ready"], true, "{shown}");
         let rows = shown["rows"].as_array().expect("rows");
         for (place, done) in [
-            ("links", "deleted"),
             ("links", "rewritten"),
             ("decisions", "rewritten"),
             ("dead letters of email-activity", "deleted"),
@@ -120,7 +119,9 @@ fn person_known_everywhere_is_forgotten_everywhere_and_nothing_is_done_twice_aft
         sign_up(world).await;
         let rows = forget(world).await;
         assert!(counted(&rows, "files of meetings", "deleted") >= 4, "the recording too: {rows:#?}");
-        for (place, done) in [("customers", "deleted"), ("schedules", "deleted"), ("made at Nylas", "told")] {
+        for (place, done) in
+            [("customers", "deleted"), ("schedules", "deleted"), ("links", "deleted"), ("made at Nylas", "told")]
+        {
             assert!(counted(&rows, place, done) >= 1, "{place}: {rows:#?}");
         }
         let left = named(world).await;

@@ -38,8 +38,7 @@ pub fn words_for(address: &EmailAddress) -> Vec<String> {
 /// Every place where a stack holds one of these words, in upper or lower case. What waits in queues is looked at and given
 /// back. Files that people have put in place (`settings/`) are left out.
 pub async fn places(config: &SdkConfig, stack: &Stack, words: &[String]) -> Result<Vec<String>, ViewError> {
-    let search = Search { words: words.iter().map(|word| word.to_lowercase()).collect(), found: Vec::new() };
-    let search = tables(config, stack, search).await?;
+    let search = tables(config, stack, Search::new(words)).await?;
     let search = objects(config, stack, search).await?;
     let search = queues(config, stack, search).await?;
     let search = schedules(config, search).await?;
@@ -52,6 +51,10 @@ struct Search {
 }
 
 impl Search {
+    fn new(words: &[String]) -> Self {
+        Self { words: words.iter().map(|word| word.to_lowercase()).collect(), found: Vec::new() }
+    }
+
     fn look_at(&mut self, place: &str, text: &str) {
         let text = text.to_lowercase();
         if self.words.iter().any(|word| text.contains(word.as_str())) {
@@ -174,7 +177,7 @@ mod tests {
             )]))]),
         )]));
         let found = |text: &str| {
-            let mut search = Search { words: words.clone(), found: Vec::new() };
+            let mut search = Search::new(&words);
             search.look_at("here", text);
             search.found.len()
         };

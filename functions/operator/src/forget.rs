@@ -13,7 +13,7 @@ pub mod person;
 pub mod shred;
 pub mod tally;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod treat;
@@ -346,7 +346,7 @@ impl Outcome<'_> {
             );
         }
         if of("links", Done::Rewritten) {
-            told.push("Tickets no longer know the person: a further mail in one opens a new ticket.");
+            told.push("Tickets no longer know the person: a further mail by the person in one opens a new ticket.");
         }
         if of("customers", Done::Deleted) {
             told.push(

@@ -25,6 +25,7 @@
 //! - [`mod@triage_rules`]: tries triage rules.
 //! - [`mod@set_up`]: sees to what the CRM and the ticket system need once.
 //! - [`subscribe`]: sees to the webhook at Nylas and to its secret.
+//! - [`mod@forget`]: removes what the stack holds of a person.
 //! - [`ports`]: what these need of Nylas, of the archive and of the list of support mailboxes.
 
 pub mod auto_join;

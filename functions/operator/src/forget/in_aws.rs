@@ -170,10 +170,6 @@ impl Expression {
         Ok(conditions.join(" AND "))
     }
 
-    fn names(&self) -> Option<HashMap<String, String>> {
-        Some(self.names.clone())
-    }
-
     fn values(&self) -> Option<HashMap<String, AttributeValue>> {
         (!self.values.is_empty()).then(|| self.values.clone())
     }
@@ -208,8 +204,8 @@ impl Held for HeldInAws {
             .table_name(self.table(table)?)
             .key(table.key(), key_of(table, item)?)
             .condition_expression(unchanged)
-            .set_expression_attribute_names(expression.names())
             .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -250,8 +246,8 @@ impl Held for HeldInAws {
             .key(table.key(), key_of(table, item)?)
             .update_expression(update)
             .condition_expression(unchanged)
-            .set_expression_attribute_names(expression.names())
             .set_expression_attribute_values(expression.values())
+            .set_expression_attribute_names(Some(expression.names))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -441,9 +437,8 @@ mod tests {
         let record = item(&json!({ "pk": "a", "fence": 3, "state": "done" }));
         let condition = expression.unchanged(Table::Decisions, &record).expect("a condition");
         assert_eq!(condition, "attribute_exists(#n0) AND #n1 = :v0 AND #n2 = :v1 AND attribute_not_exists(#n3)");
-        let names = expression.names().expect("names");
         assert_eq!(
-            ["#n0", "#n1", "#n2", "#n3"].map(|name| names[name].as_str()),
+            ["#n0", "#n1", "#n2", "#n3"].map(|name| expression.names[name].as_str()),
             ["pk", "fence", "state", "updated_at"]
         );
         assert_eq!(expression.values().expect("values")[":v0"], AttributeValue::N("3".to_owned()));

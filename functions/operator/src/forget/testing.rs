@@ -19,11 +19,14 @@ const PAGE: usize = 2;
 /// A change that somebody else makes just before an item is written.
 type Interference = Box<dyn FnOnce(&mut Map<String, Value>) + Send>;
 
+/// Items by key.
+type Items = BTreeMap<String, Map<String, Value>>;
+
 /// Everything in memory, two things a page.
 #[derive(Default)]
 pub struct MemoryHeld {
     /// The items of each table, by key.
-    pub items: Mutex<BTreeMap<Table, BTreeMap<String, Map<String, Value>>>>,
+    pub items: Mutex<BTreeMap<Table, Items>>,
     /// The inputs of schedules, by name.
     pub schedules: Mutex<BTreeMap<String, String>>,
     /// The letters of each queue; those in hand are the others.
@@ -73,7 +76,8 @@ impl MemoryHeld {
             .iter()
             .map(|(key, content)| format!("{key}: {}", String::from_utf8_lossy(content)))
             .collect();
-        format!("{items}\n{:?}\n{:?}\n{objects:?}", open(&self.schedules), open(&self.letters))
+        let letters: Vec<Letter> = open(&self.letters).values().flatten().cloned().collect();
+        format!("{items}\n{:?}\n{letters:?}\n{objects:?}", open(&self.schedules))
     }
 
     fn wrote(&self, table: Table, item: &Map<String, Value>) -> Option<Written> {
