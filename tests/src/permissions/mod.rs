@@ -217,11 +217,20 @@ async fn try_all(
 ) -> Result<(), PermissionsError> {
     cases::prepare(world).await?;
     let resources = Tools::find()?.resources(&world.stack.name, Some(&world.engine.endpoint())).await?;
+    // What the generic systems have shown is not tried again with the others.
+    let is_other = kinds.crm != CrmProvider::Rest;
     let systems = format!("with {} and {}", kinds.crm.name(), kinds.tickets.name());
     for function in functions {
         let role = world.engine.role_of(world.stack.function_name(function.output)?).await?;
         let shown_role = format!("{}Role", function.output);
-        let mut trial = Trial { world, function, resources: &resources, runs: 0, passed: false };
+        let mut trial = Trial {
+            world,
+            function,
+            resources: &resources,
+            runs: 0,
+            passed: is_other,
+            is_checked_afterwards: is_other,
+        };
         for permission in world.engine.permissions_of(&role).await? {
             let row = Row::new(&shown_role, &permission, &resources);
             let standing = rows.iter().position(|other| other.is_of_the_same(&row));
@@ -263,23 +272,24 @@ struct Trial<'a> {
     runs: u32,
     /// Whether all cases have passed with all permissions.
     passed: bool,
+    /// Whether only a case that failed is run with all permissions, once it has failed without one.
+    is_checked_afterwards: bool,
 }
 
 impl Trial<'_> {
     /// Takes a permission, runs cases until one fails, and gives it back.
     async fn without(&mut self, role: &str, permission: &Permission, row: &Row) -> Result<Found, PermissionsError> {
-        if !self.passed {
+        if !std::mem::replace(&mut self.passed, true) {
             for case in self.function.cases {
                 self.passes(case).await?;
             }
-            self.passed = true;
         }
         let taken = self.world.engine.take(role, permission).await?;
         let tried = self.first_that_fails(row).await;
         self.world.engine.give_back(taken).await?;
         let Some((case, sign)) = tried? else { return Ok(Found::NotNeeded) };
-        if sign == Sign::Nothing {
-            // Nothing was seen but that nothing came; with the permission it has to come.
+        // Where nothing was seen but that nothing came, or nothing was tried before, it has to come with the permission.
+        if sign == Sign::Nothing || self.is_checked_afterwards {
             self.passes(case).await?;
         }
         Ok(Found::Needed { case: case.name, sign: self.in_words(sign) })
