@@ -922,7 +922,7 @@ fn zz_no_line_of_any_log_of_the_whole_suite_holds_a_canary_an_address_or_a_secre
         for line in &lines {
             *of_function.entry(line.log_group.as_str()).or_default() += 1;
             let canary = canaries::found_in(&line.text).map(str::to_owned);
-            let holds = |words: &&str| line.text.contains(*words);
+            let holds = |words: &&&str| line.text.contains(**words);
             let address = ["@northwind.example", "@e2e.example", "@customers.example", "@halden-robotics.example"];
             let personal = canary.or_else(|| address.iter().find(holds).map(|words| (*words).to_owned()));
             let secret = [WEBHOOK_SECRET, CUSTOMER_EVENTS_SECRET].iter().find(holds).map(|_| "a secret".to_owned());

@@ -133,7 +133,6 @@ const IMPERSONAL: &[&str] = &[
     "state",
     "status",
     // Links to storage, which the sandbox makes when a sample is sent.
-    "action_items.link",
     "media.action_items",
     "media.recording",
     "media.summary",
@@ -261,8 +260,7 @@ fn canary_in(text: &str, form: Form) -> String {
     }
     match form {
         Form::Impersonal => text.to_owned(),
-        Form::IdOrAddress => in_addresses(text),
-        Form::Address => in_addresses(text),
+        Form::IdOrAddress | Form::Address => in_addresses(text),
         Form::Words => in_words(&in_addresses(text)),
         Form::Body => in_body(&in_addresses(text)),
         Form::Number => in_number(text),
@@ -411,7 +409,7 @@ pub fn found_in(text: &str) -> Option<&'static str> {
     if lower.contains(WORD) {
         return Some("a word");
     }
-    if lower.contains('%') && percent_decoded(&lower).contains(WORD) {
+    if lower.contains('%') && percent_decoded(&lower).to_lowercase().contains(WORD) {
         return Some("a percent-encoded word");
     }
     let separators: &[char] = &[' ', '-', '.', '/', '(', ')'];
