@@ -363,7 +363,7 @@ pub fn sample_with_canaries(sample: &Sample) -> Sample {
 #[must_use]
 pub fn event_with_canaries(event: &Value) -> Value {
     let mut event = event.clone();
-    for record in event["Records"].as_array_mut().into_iter().flatten() {
+    for record in event.get_mut("Records").and_then(Value::as_array_mut).into_iter().flatten() {
         let text = record["body"].as_str().unwrap_or_default();
         let body = serde_json::from_str::<Value>(text)
             .map_or_else(|_| in_addresses(text), |body| with_canaries(&body).to_string());

@@ -101,6 +101,20 @@ fn ids_types_and_times_stay_as_they_are() {
 }
 
 #[test]
+fn canaries_go_into_the_bodies_of_the_records_and_an_event_without_records_stays_as_it_is() {
+    let event =
+        json!({"Records": [{"messageId": "m", "body": "{\"name\":\"Lea\"}"}, {"body": "{cut off a@b.example"}]});
+    let marked = json!({
+        "Records": [
+            {"messageId": "m", "body": "{\"name\":\"canary4f9a Lea\"}"}, {"body": "{cut off canary4f9a.a@b.example"},
+        ],
+    });
+    assert_eq!(super::event_with_canaries(&event), marked);
+    let nightly = json!({"type": "contacts.sync"});
+    assert_eq!(super::event_with_canaries(&nightly), nightly);
+}
+
+#[test]
 fn canary_is_found_in_any_letters_percent_encoded_and_as_hex_or_base64_wherever_it_stands() {
     let word = |text: &str| found_in(text).is_some();
     assert!(word("to canary4f9a.marta@x.example") && word("CANARY4F9A") && word("a%20%43anary4%469a"));
