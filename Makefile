@@ -182,6 +182,11 @@ endurance: test-tools build-local ## What takes minutes: a backfill of 5,000 eve
 	@$(say) "Endurance on the local engine (about ten minutes)"
 	@cargo test $(CARGO_SET) --test end-to-end -- --test-threads 1 --ignored --nocapture
 
+.PHONY: permissions
+permissions: build-local ## Take every permission out of its role once and show what fails without it (about ten minutes): [ONLY=<function>]
+	@$(say) "Permissions on the local engine"
+	@$(SANDBOX) permissions $(if $(ONLY),--only "$(ONLY)")
+
 benchmark: build ## Measure ingress beside a do-nothing and a forward-only function
 	@cargo run --locked --release --package crm-autopilot-benchmark --no-default-features --bin benchmark
 

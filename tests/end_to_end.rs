@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and findings for whoever runs the suite")]
 
 use futures_util::StreamExt as _;
+use sandbox::canaries;
 use sandbox::demo;
 use sandbox::local_engine::{Options, Tools, project_root};
 use sandbox::logs_insights::{Query, queries_of};
@@ -15,7 +16,7 @@ use sandbox::stack_view::DecisionRecord;
 use sandbox::stand_ins::nylas_webhook::{NylasWebhook, signature};
 use sandbox::stand_ins::rest_crm::CrmContact;
 use sandbox::stand_ins::{Fault, FaultRule, Faults, Grant};
-use sandbox::world::{CUSTOMER_EVENTS_SECRET, World};
+use sandbox::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World};
 use serde_json::{Value, json};
 use shared::aws::leases::DynamoLeases;
 use shared::aws::links::DynamoLinks;
@@ -53,8 +54,8 @@ mod support;
 #[path = "end_to_end/vendors.rs"]
 mod vendors;
 
-/// Stands in every personal field of this suite's mails and may stand in no log line.
-const CANARY: &str = "canary4f9a";
+/// Stands in every personal field of this suite's mails and of the samples, and may stand in no log line.
+const CANARY: &str = canaries::WORD;
 
 struct Suite {
     runtime: tokio::runtime::Runtime,
@@ -76,7 +77,7 @@ static SUITE: LazyLock<Suite> = LazyLock::new(|| {
             ("IncidentStormWindow", format!("{}s", support::STORM_WINDOW.as_secs())),
         ];
         let options = Options::named("end-to-end");
-        let world = World::start(&options, "crm-autopilot-tests", &often, |line| eprintln!("{line}"))
+        let world = World::start_with_canaries(&options, "crm-autopilot-tests", &often, |line| eprintln!("{line}"))
             .await
             .unwrap_or_else(|error| panic!("the world did not start: {error}"));
         // Calendars, notetakers and support mail are looked through when a test asks for it: the tests that hide something
@@ -819,7 +820,8 @@ fn every_sample_of_a_worker_can_be_invoked() {
             let mut invoked = 0;
             for entry in std::fs::read_dir(project_root().join("events").join(folder)).expect("samples") {
                 let path = entry.expect("an entry").path();
-                let event = std::fs::read_to_string(&path).expect("a sample");
+                let event = serde_json::from_slice(&std::fs::read(&path).expect("a sample")).expect("JSON");
+                let event = canaries::event_with_canaries(&event).to_string();
                 let answer = world.engine.invoke(function, &event).await.expect("an answer");
                 // What a schedule hands over without a queue begins a run of its own.
                 let begun = answer["queued"].is_string();
@@ -847,7 +849,32 @@ fn every_sample_of_a_worker_can_be_invoked() {
 }
 
 #[test]
-fn logs_are_json_with_identifiers_and_metrics_and_without_anything_personal() {
+fn every_sample_that_is_posted_is_answered_with_a_canary_in_it() {
+    in_the_world(async |world| {
+        let mut answered: BTreeMap<u16, usize> = BTreeMap::new();
+        let folders = demo::WORKERS.map(|worker| worker.folder).into_iter().chain(["webhook-ingress"]);
+        for folder in folders {
+            let samples = samples::read_folder(&project_root().join("events").join(folder)).expect("samples");
+            for sample in samples.iter().filter(|sample| !sample.is_job()) {
+                let marked = canaries::sample_with_canaries(sample);
+                let secret = if marked.is_customer_event() { CUSTOMER_EVENTS_SECRET } else { WEBHOOK_SECRET };
+                let (status, text) = demo::send(&world.engine, &world.stack, &marked, secret).await.expect("an answer");
+                assert!(status < 500, "{folder}/{}: {status} {text}", sample.name);
+                assert!(canaries::found_in(&text).is_none(), "{folder}/{}: {text}", sample.name);
+                *answered.entry(status).or_default() += 1;
+            }
+        }
+        assert!(answered.get(&200).is_some_and(|accepted| *accepted > 90), "{answered:?}");
+        for worker in demo::WORKERS {
+            let (queue, letters) = (queue(world, worker.queue), queue(world, &format!("{}DeadLetter", worker.queue)));
+            world.view.emptied(&queue, Duration::from_mins(2)).await.expect("the samples are worked off");
+            world.view.take_all(&letters).await.expect("emptied");
+        }
+    });
+}
+
+#[test]
+fn logs_are_json_with_identifiers_and_metrics() {
     in_the_world(async |world| {
         deliver(world, &mail("logged-line")).await;
         decided(world, "logged-line").await;
@@ -865,13 +892,6 @@ fn logs_are_json_with_identifiers_and_metrics_and_without_anything_personal() {
             ids.into_iter().all(|id| lines.iter().any(|line| line.text.contains(id)))
         })
         .await;
-        for line in &lines {
-            assert!(!line.text.contains(CANARY), "{}", line.text);
-            for domain in ["@northwind.example", "@e2e.example", "@customers.example"] {
-                assert!(!line.text.contains(domain), "{}", line.text);
-            }
-            assert!(!line.text.contains("sandbox-webhook-secret"), "{}", line.text);
-        }
         let objects: Vec<Value> = lines.iter().filter_map(sandbox::local_engine::LogLine::json).collect();
         let decided = objects
             .iter()
@@ -971,5 +991,37 @@ fn what_the_queries_of_the_docs_ask_for_stands_in_the_log_lines_of_the_run() {
         }
         assert_eq!(figures.queues.len(), 8);
         println!("{}", figures.to_tables());
+    });
+}
+
+/// The test that runs last: tests run one after another in the order of their full names, and no name of a test or of a
+/// module of tests may come behind this one. So it looks at every line that the whole suite had written.
+#[test]
+fn zz_no_line_of_any_log_of_the_whole_suite_holds_a_canary_an_address_or_a_secret() {
+    in_the_world(async |world| {
+        let lines = world.engine.all_log_lines(&world.stack).await.expect("lines");
+        let mut of_function: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut leaks = Vec::new();
+        for line in &lines {
+            *of_function.entry(line.log_group.as_str()).or_default() += 1;
+            let canary = canaries::found_in(&line.text).map(str::to_owned);
+            let holds = |words: &&&str| line.text.contains(**words);
+            let address = ["@northwind.example", "@e2e.example", "@customers.example", "@halden-robotics.example"];
+            let personal = canary.or_else(|| address.iter().find(holds).map(|words| (*words).to_owned()));
+            let secret = [WEBHOOK_SECRET, CUSTOMER_EVENTS_SECRET].iter().find(holds).map(|_| "a secret".to_owned());
+            if let Some(found) = personal.or(secret) {
+                leaks.push(format!("{found} in {}: {}", line.log_group, line.text));
+            }
+        }
+        // A filter runs a part of the tests, and not every function has something to say then.
+        let is_whole = std::env::args().skip(1).all(|argument| argument.starts_with('-') || argument == "1");
+        for function in demo::WORKERS.map(|worker| worker.folder).into_iter().chain(["webhook-ingress", "operator"]) {
+            let written = of_function.get(world.stack.log_group(function).as_str()).copied().unwrap_or_default();
+            println!("{function}: {written} lines of its log were looked at");
+            assert!(written > 0 || !is_whole, "{function} wrote no line that could be looked at: {of_function:?}");
+        }
+        assert!(!lines.is_empty(), "there is no line that could be looked at");
+        leaks.truncate(20);
+        assert!(leaks.is_empty(), "{}", leaks.join("\n"));
     });
 }

@@ -17,10 +17,20 @@ use serde_json::{Map, Value, json};
 use shared::calls::{Api, ErrorKind};
 use shared::telemetry::{Metric, NAMESPACE};
 
-/// Actions that know no resource but `*`, as AWS documents, and may have it: those of X-Ray; describing alarms, for which a
-/// narrower permission leaves some out (CloudWatch API reference, `DescribeAlarms`); and listing schedules.
-const ACTIONS_WITHOUT_RESOURCES: [&str; 4] =
-    ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:DescribeAlarms", "scheduler:ListSchedules"];
+/// The actions that may be allowed on `*`, each with the reason why AWS knows no narrower resource for it. The Service
+/// Authorization Reference lists the resource types of every action. `docs/permissions.md` shows the same list.
+const ACTIONS_ON_EVERYTHING: [(&str, &str); 4] = [
+    (
+        "xray:PutTraceSegments",
+        "X-Ray defines no resource type for it: a segment belongs to no resource until it is stored",
+    ),
+    ("xray:PutTelemetryRecords", "X-Ray defines no resource type for it: it counts what the sender of segments did"),
+    (
+        "cloudwatch:DescribeAlarms",
+        "alarms are described by a prefix of their names, and a narrower permission leaves some out without a word",
+    ),
+    ("scheduler:ListSchedules", "Scheduler defines no resource type for it: it tells names, not what they will send"),
+];
 /// Fourteen days, the longest that SQS keeps a message.
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 /// What Lambda's environment holds, names and values together.
@@ -332,22 +342,48 @@ fn the_role_of_the_schedules_may_send_to_their_queues_and_start_contact_sync_and
 }
 
 #[test]
-fn no_role_may_do_everything_or_anything_to_everything() {
+fn no_role_may_do_everything_or_anything_to_everything_but_what_is_listed_and_all_that_is_listed_is_used() {
     let template = Template::read();
-    for (function, _) in template.functions() {
-        for statement in template.statements_of(function) {
-            let actions = one_or_more(&statement["Action"]);
-            assert!(!actions.is_empty(), "{function}: {statement}");
+    let mut used = BTreeSet::new();
+    for (name, role) in template.of_type("AWS::IAM::Role") {
+        let role = &role["Properties"];
+        assert!(role.get("ManagedPolicyArns").is_none(), "{name}: what a managed policy allows is not seen here");
+        for statement in statements(role) {
+            assert_eq!(statement["Effect"], "Allow", "{name}: {statement}");
+            // What they leave out is allowed.
+            assert!(
+                statement.get("NotAction").is_none() && statement.get("NotResource").is_none(),
+                "{name}: {statement}"
+            );
+            let (actions, resources) = (one_or_more(&statement["Action"]), one_or_more(&statement["Resource"]));
+            assert!(!actions.is_empty() && !resources.is_empty(), "{name}: {statement}");
+            let actions: Vec<&str> =
+                actions.iter().map(|action| action.as_str().expect("an action is a text")).collect();
             for action in &actions {
-                let action = action.as_str().expect("an action is a text");
-                assert!(!action.contains('*'), "{function}: {action}");
+                assert!(!action.contains('*'), "{name}: {action}");
             }
-            if one_or_more(&statement["Resource"]).contains(&json!("*")) {
-                let allowed = |action: &Value| ACTIONS_WITHOUT_RESOURCES.iter().any(|without| action == without);
-                assert!(actions.iter().all(allowed), "{function}: {statement}");
+            if resources.iter().any(is_everything) {
+                let listed = |action: &&str| ACTIONS_ON_EVERYTHING.iter().any(|(known, _)| known == action);
+                assert!(actions.iter().all(listed), "{name}: {statement}");
+                used.extend(actions.into_iter().map(str::to_owned));
             }
         }
     }
+    let listed: BTreeSet<String> = ACTIONS_ON_EVERYTHING.iter().map(|(action, _)| (*action).to_owned()).collect();
+    assert_eq!(used, listed, "what is listed and not used may be left out");
+    let shown =
+        fs::read_to_string(project_root().join("docs/permissions.md")).expect("docs/permissions.md can be read");
+    for (action, why) in ACTIONS_ON_EVERYTHING {
+        assert!(shown.contains(&format!("| `{action}` | {why} |")), "docs/permissions.md does not say why of {action}");
+    }
+    let rows = shown.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 3).count();
+    assert_eq!(rows, listed.len(), "docs/permissions.md lists an action that may not be allowed on `*`");
+}
+
+/// True for `*`, and for an ARN whose resource is nothing but an asterisk.
+fn is_everything(resource: &Value) -> bool {
+    let text = resource.as_str().or(resource["Fn::Sub"].as_str());
+    text.is_some_and(|text| text == "*" || text.ends_with(":*") && text.starts_with("arn:"))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The local sandbox of crm-autopilot: what can only be had here as a stand-in, the engine it all runs on, and the
 //! means to look at what a stack has done.
 
+pub mod canaries;
 pub mod customers;
 pub mod demo;
 pub mod local_engine;
@@ -8,6 +9,7 @@ pub mod logs_insights;
 pub mod metrics;
 pub mod named;
 pub mod operate;
+pub mod permissions;
 pub mod samples;
 pub mod simulate;
 pub mod stack_view;

@@ -11,6 +11,7 @@ use sandbox::local_engine::{
 };
 use sandbox::metrics::{self, MetricsError};
 use sandbox::operate::{self, Form, OperateError, Operation, TrialArguments};
+use sandbox::permissions::{self, PermissionsError};
 use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
 use sandbox::stack_view::{DecisionRecord, StackView};
@@ -118,6 +119,12 @@ enum Command {
     },
     /// Plays a customer's story through the rules of the onboarding, in virtual time and without AWS.
     Simulate(simulate::Arguments),
+    /// Takes every permission out of its deployed role once and shows what fails without it.
+    Permissions {
+        /// One function by the name of its folder; all of them if there is none.
+        #[arg(long, value_name = "FUNCTION")]
+        only: Option<String>,
+    },
     /// Runs the world in the foreground; used by `up`.
     #[command(hide = true)]
     Serve(Systems),
@@ -150,6 +157,8 @@ enum CommandError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    #[error(transparent)]
+    Permissions(#[from] PermissionsError),
     #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
     NothingRuns,
     #[error("it runs already: look at it with `make send`, or end it with `make down`")]
@@ -195,6 +204,9 @@ async fn main() -> ExitCode {
         }
         Command::Metrics { json, aws } => show_metrics(json, aws).await,
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
+        Command::Permissions { only } => {
+            permissions::permissions(only.as_deref(), say).await.map_err(CommandError::from)
+        }
         Command::Serve(systems) => serve(systems).await,
     };
     match result {

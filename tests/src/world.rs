@@ -1,6 +1,7 @@
 //! A whole world to run the stack in: the local engine, the deployed stack, and stand-ins for Nylas, the
 //! CRM, the ticket system and the webhook for alerts.
 
+use crate::canaries::demo_with_canaries;
 use crate::local_engine::{EngineError, FunctionUrl, LocalEngine, Options, Stack, project_root};
 use crate::samples::SampleError;
 use crate::stack_view::{StackView, ViewError};
@@ -16,6 +17,7 @@ use shared::aws::never_log::NEVER_LOG_KEY;
 use shared::crm::provider::CrmProvider;
 use shared::domain::own_mail::LoopId;
 use shared::tickets::provider::TicketProvider;
+use std::path::Path;
 
 /// The secret that the stack's webhook is deployed with.
 pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret";
@@ -25,6 +27,9 @@ pub const CUSTOMER_EVENTS_SECRET: &str = "sandbox-customer-events-secret";
 
 /// The company in all samples.
 pub const COMPANY_DOMAIN: &str = "northwind.example";
+
+/// The folder of the contacts and mailboxes that every world begins with.
+const DEMO: &str = "events/demo";
 
 /// Stands in the demo's mailboxes for the mark of the stack's own mail and events.
 const LOOP_ID_PLACEHOLDER: &str = "{{loop-id}}";
@@ -118,15 +123,37 @@ impl World {
         Self::start_with(Kinds::default(), options, stack_name, more, say).await
     }
 
+    /// The same with a canary in every personal field of the contacts and mailboxes.
+    pub async fn start_with_canaries(
+        options: &Options,
+        stack_name: &str,
+        more: &[(&'static str, String)],
+        say: impl FnMut(&str),
+    ) -> Result<Self, WorldError> {
+        let folder = project_root().join(".local").join(format!("{}-samples", options.name));
+        let samples = demo_with_canaries(&project_root().join(DEMO), folder)?;
+        Self::start_from(&samples, Kinds::default(), options, stack_name, more, say).await
+    }
+
     /// The same with other systems than the generic ones.
     pub async fn start_with(
         kinds: Kinds,
         options: &Options,
         stack_name: &str,
         more: &[(&'static str, String)],
+        say: impl FnMut(&str),
+    ) -> Result<Self, WorldError> {
+        Self::start_from(&project_root().join(DEMO), kinds, options, stack_name, more, say).await
+    }
+
+    async fn start_from(
+        samples: &Path,
+        kinds: Kinds,
+        options: &Options,
+        stack_name: &str,
+        more: &[(&'static str, String)],
         mut say: impl FnMut(&str),
     ) -> Result<Self, WorldError> {
-        let samples = project_root().join("events/demo");
         let crm = RestCrm::builder().contacts_file(&samples.join("contacts.json"))?.start()?;
         let tickets = RestTickets::start()?;
         let nylas = Nylas::builder()

@@ -61,7 +61,7 @@ pub use self::{
     error::EngineError,
     functions::LogLine,
     left_running::{LeftRunning, RecordedProcess},
-    permissions::TakenPermission,
+    permissions::{Permission, TakenPermission},
     requests::{FunctionUrl, HttpAnswer},
     stack::Stack,
     tools::{Tools, project_root},
