@@ -924,7 +924,7 @@ fn type_that_nobody_wants_is_answered_200_and_queued_nowhere() {
 /// The queries that find something only on a day that this suite does not have.
 const FIND_NOTHING_HERE: [&str; 1] = ["Panics and crashes"];
 
-/// The last test by its name, so that the lines of the whole run are there.
+/// Late by its name, so that the lines of almost the whole run are there.
 #[test]
 fn what_the_queries_of_the_docs_ask_for_stands_in_the_log_lines_of_the_run() {
     in_the_world(async |world| {
