@@ -932,7 +932,10 @@ fn what_the_queries_of_the_docs_ask_for_stands_in_the_log_lines_of_the_run() {
         deliver(world, &mail("asked-for")).await;
         decided(world, "asked-for").await;
         let (own, body) = (queue(world, "EmailActivity"), mail("asked-for").to_string());
-        world.view.put(&own, &body, "again", "asked-for-again").await.expect("put");
+        // It is not to the letter what Nylas delivered, so the first copy is decided on its own, and the second is one of it.
+        for copy in ["asked-for-again", "asked-for-once-more"] {
+            world.view.put(&own, &body, "again", copy).await.expect("put");
+        }
         let (dead, of_failed) = (mail("asked-for-failed"), queue(world, "EmailActivityDeadLetter"));
         world.crm.faults().add(FaultRule::next(1, Fault::status(422)).on("GET", "/contacts"));
         deliver(world, &dead).await;

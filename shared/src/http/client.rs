@@ -1021,13 +1021,14 @@ mod tests {
         for (status, kind) in kinds {
             let server = answering(ResponseTemplate::new(status).set_body_string("dana@acme.example")).await;
             let client = client(&server).measured_as(Api::Crm);
-            let (_, calls) = gathered(client.request(Method::GET, &["x"], "x").send(soon())).await;
+            let call = Box::pin(client.request(Method::GET, &["x"], "x").send(soon()));
+            let (_, calls) = gathered(call).await;
             assert_eq!(calls.of(Api::Crm), (1, kind.map(|kind| (kind, 1)).into_iter().collect()), "{status}");
             assert_eq!(calls.of(Api::Nylas), (0, Vec::new()));
         }
         let server = answering(ResponseTemplate::new(200).set_body_string("no JSON")).await;
         let client = client(&server).measured_as(Api::Crm);
-        let read = client.request(Method::GET, &["x"], "x").read::<Value>(soon());
+        let read = Box::pin(client.request(Method::GET, &["x"], "x").read::<Value>(soon()));
         assert_eq!(gathered(read).await.1.of(Api::Crm), (1, vec![(ErrorKind::Unreadable, 1)]));
     }
 
@@ -1036,7 +1037,7 @@ mod tests {
         use crate::calls::{Api, ErrorKind, gathered};
         let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(30))).await;
         let client = client(&server).measured_as(Api::Nylas);
-        let call = |left| client.request(Method::GET, &["x"], "x").send(Deadline::after(left));
+        let call = |left| Box::pin(client.request(Method::GET, &["x"], "x").send(Deadline::after(left)));
         let (_, too_late) = gathered(call(Duration::from_millis(200))).await;
         assert_eq!(too_late.of(Api::Nylas), (1, vec![(ErrorKind::NoAnswer, 1)]));
         let cut_off = tokio::time::timeout(Duration::from_millis(200), call(Duration::from_secs(20)));
