@@ -369,7 +369,8 @@ fn ingress_may_put_messages_and_bodies_and_read_its_secrets_and_nothing_else() {
 }
 
 #[test]
-fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invitations_and_what_systems_were_written() {
+fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_links_only_invitations_and_what_systems_were_written()
+ {
     let template = Template::read();
     let operator = "OperatorFunction";
     assert_eq!(template.properties(operator)["Timeout"], 300);
@@ -386,7 +387,26 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, write, decided] = about_tables.as_slice() else { panic!("three statements are about tables") };
+    let [read, write, stories, links, decided] = about_tables.as_slice() else {
+        panic!("five statements are about tables")
+    };
+    // What a story is told of, and never changes.
+    for statement in [stories, links] {
+        assert_eq!(statement["Action"], "dynamodb:GetItem");
+    }
+    let tables = json!([{ "Fn::GetAtt": "DedupTable.Arn" }, { "Fn::GetAtt": "OnboardingTable.Arn" }]);
+    assert_eq!(stories["Resource"], tables);
+    assert_eq!(links["Resource"], json!({ "Fn::GetAtt": "LinksTable.Arn" }));
+    let kinds = one_or_more(&links["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
+    // The operator's own test holds them against the kinds that it asks for.
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| kind.as_str().is_some_and(|kind| kind.ends_with("#*"))));
+    // What is replayed goes to every queue that ingress routes to.
+    for queue in ["OnboardingQueue", "TicketTriageQueue"] {
+        assert!(template.may(operator, "sqs:SendMessage", &format!("\"{queue}.Arn")), "{queue}");
+    }
+    for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"] {
+        assert!(template.may(operator, action, "\"UnroutableQueue.Arn"), "{action}");
+    }
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
@@ -402,7 +422,10 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
         let condition = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
         assert_eq!(statement["Condition"], condition);
     }
-    assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:GetObject", "/bodies/*"));
+    assert!(template.may(operator, "s3:GetObject", "/media/*") && !template.may(operator, "s3:PutObject", "/media/*"));
+    for action in ["s3:GetObject", "s3:PutObject"] {
+        assert!(template.may(operator, action, "/bodies/*"), "{action}");
+    }
     for secret in
         ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
     {
@@ -415,13 +438,21 @@ fn the_operator_may_start_jobs_open_media_and_touch_of_the_links_only_runs_invit
     actions.sort_by_key(Value::to_string);
     let expected = [
         "dynamodb:GetItem",
+        "dynamodb:GetItem",
+        "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "s3:GetObject",
+        "s3:GetObject",
         "s3:ListBucket",
+        "s3:PutObject",
         "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
