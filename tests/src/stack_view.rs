@@ -299,6 +299,18 @@ impl StackView {
         Ok(())
     }
 
+    /// Puts a message into a standard queue, as it would lie there.
+    pub async fn put_into_standard(&self, queue: &str, body: &str) -> Result<(), ViewError> {
+        self.sqs
+            .send_message()
+            .queue_url(queue)
+            .message_body(body)
+            .send()
+            .await
+            .map_err(failed("sending a message"))?;
+        Ok(())
+    }
+
     /// Sets how long a queue hides what was received.
     pub async fn set_visibility_timeout(&self, queue: &str, seconds: u32) -> Result<(), ViewError> {
         self.sqs
