@@ -36,8 +36,10 @@ fn story_of_a_logged_mail_goes_from_its_arrival_to_its_activity_by_whatever_id_i
         let activity = record.became.expect("an activity");
         for id in ["story-logged", "mail-story-logged"] {
             let told = story(world, json!({"id": id})).await;
-            let expected = ["arrived", "taken up", "decided", "written"];
-            assert_eq!(whats(&told)[..4], expected, "{told}");
+            let mut done = whats(&told);
+            // A copy is bound to its mail while it is decided.
+            done.retain(|what| *what != "stands");
+            assert_eq!(done, ["arrived", "taken up", "decided", "written"], "{told}");
             assert!(text(&told).contains(&format!("it is the CRM's activity {activity}")), "{told}");
             assert!(told["rows"].to_string().contains("mail-copy#"), "the link of the copy: {told}");
             assert_eq!(told["ready"], true);
@@ -138,7 +140,12 @@ fn story_of_a_dead_letter_says_why_it_was_given_up_and_how_it_is_put_back() {
             text(&told).contains("lies in the dead-letter queue") && text(&told).contains("make redrive ID=story-dead")
         );
         assert!(whats(&told).contains(&"failed"), "{told}");
-        world.view.take_all(&queue(world, "EmailActivityDeadLetter")).await.expect("emptied");
+        // Put back, it is logged, and lies nowhere any more for the tests that follow.
+        let letters = world.view.take_all(&queue(world, "EmailActivityDeadLetter")).await.expect("letters");
+        let letter = letters.into_iter().find(|letter| letter.body.contains("\"story-dead\"")).expect("the letter");
+        let mark = sha256_hex(&[b"story-dead again"]);
+        world.view.put(&queue(world, "EmailActivity"), &letter.body, "story-dead", &mark).await.expect("put");
+        eventually("it is logged", async || activities_of(world, "story-dead") == 1).await;
     });
 }
 

@@ -24,6 +24,8 @@
 //! - [`mod@media`]: makes a link.
 //! - [`mod@triage_rules`]: tries triage rules.
 //! - [`mod@set_up`]: sees to what the CRM and the ticket system need once.
+//! - [`story`]: tells all that is known of a notification, an object or a customer.
+//! - [`replay`]: has notifications decided once more.
 //! - [`ports`]: what these need of Nylas, of the archive and of the list of support mailboxes.
 
 pub mod auto_join;
