@@ -437,6 +437,8 @@ fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_l
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
     let expected = [
+        "cloudformation:DescribeStacks",
+        "cloudformation:ListStackResources",
         "dynamodb:GetItem",
         "dynamodb:GetItem",
         "dynamodb:GetItem",
