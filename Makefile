@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up story replay never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up story replay never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -110,16 +110,30 @@ replay: ## Have notifications decided once more; shows what would be done, LIVE=
 	  replay kind="$$KIND" id="$$ID" grant_id="$$GRANT" $${CALENDAR:+calendar_id="$$CALENDAR"}; \
 	else echo "name what: make replay FILE=events/email-activity/inbound-known-contact.json, or UNROUTABLE=1, or KIND=message ID=<id> GRANT=<grant>" >&2; exit 1; fi
 
+doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>] [JSON=1]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give doctor
+
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
 	@if [ -z "$(LIST)" ]; then echo "name a list: make never-log LIST=events/demo/never-log.txt" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) never-log "$(LIST)" $(if $(STACK),--aws "$(STACK)")
+
+forget: ## Show what the stack holds of a person; with LIVE=1 remove it: EMAIL=<address> [LIVE=1] [FORCE=1] [STACK=<stack in AWS>]
+	@if [ -z "$${EMAIL:-}" ]; then echo "say whom to forget: make forget EMAIL=dana@example.com [LIVE=1] [STACK=<stack in AWS>]" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give forget email="$$EMAIL" \
+	  dry_run:=$(if $(filter-out 0 no,$(LIVE)),false,true) $(if $(filter-out 0 no,$(FORCE)),force:=true)
 
 triage-rules: ## Check a file of triage rules and show what it would change of the support mail that came; with LIVE=1 put it in place: RULES=<file> [DAYS=7] [GRANT=<grant>,…] [LIVE=1] [STACK=<stack in AWS>]
 	@if [ -z "$${RULES:-}" ]; then echo "name a file of rules: make triage-rules RULES=my-rules.toml [DAYS=7] [LIVE=1] [STACK=<stack in AWS>]; to begin one, copy the built-in rules, shared/src/triage/rules.toml" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) triage-rules "$$RULES" $(if $(DAYS),--days "$(DAYS)") $(if $(GRANT),--grants "$(GRANT)") \
 	  $(if $(filter-out 0 no,$(LIVE)),--live) $(if $(STACK),--aws "$(STACK)")
+
+metrics: ## Show the dashboard's figures: metrics, errors by kind, coverage, queues, dead letters: [JSON=1] [STACK=<stack in AWS>, of the last day]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) metrics $(if $(filter-out 0 no,$(JSON)),--json) $(if $(STACK),--aws "$(STACK)")
 
 # The mails and scheduler.toml are read as they stand, so an edit shows at once; the rules are built when their sources are newer.
 SIMULATED := Cargo.toml Cargo.lock functions/onboarding-transitions shared tests/Cargo.toml tests/src

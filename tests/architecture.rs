@@ -257,3 +257,44 @@ fn tables_of_fields_in_the_docs_are_those_of_the_built_in_files() {
         assert!(shown.trim() == table.trim(), "docs/systems.md shows other fields of {what} than there are:\n{table}");
     }
 }
+
+/// What stands in a page of the docs between two markers.
+fn marked<'a>(page: &'a str, marker: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("<!-- {marker} -->\n")).expect("the marker");
+    rest.split_once("<!-- end -->").expect("the marker").0.trim()
+}
+
+#[test]
+fn metrics_in_the_docs_are_those_of_the_code() {
+    use shared::calls::ErrorKind;
+    use shared::telemetry::Metric;
+    let page = fs::read_to_string(root().join("docs/metrics.md")).expect("the docs");
+    let mut lines =
+        vec!["| metric | unit | written by | what it counts or measures |".to_owned(), "|---|---|---|---|".to_owned()];
+    lines.extend(Metric::ALL.iter().map(|metric| {
+        format!("| `{}` | {} | {} | {} |", metric.name(), metric.unit().name(), metric.written_by(), metric.means())
+    }));
+    let table = lines.join("\n");
+    assert!(marked(&page, "metrics") == table, "docs/metrics.md shows other metrics than there are:\n{table}");
+    let kinds: Vec<&str> = marked(&page, "kinds").lines().skip(2).filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(kinds, ErrorKind::ALL.map(ErrorKind::name));
+}
+
+/// The sources of what runs, without their tests, that hold a word.
+fn sources_that_hold(folders: &[&str], word: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = folders.iter().flat_map(|folder| sources(&root().join(folder))).collect();
+    found.retain(|path| {
+        let text = fs::read_to_string(path).expect("a source");
+        text.split("#[cfg(test)]").next().is_some_and(|text| text.contains(word))
+    });
+    found
+}
+
+#[test]
+fn every_metric_is_written_somewhere() {
+    use shared::telemetry::Metric;
+    for metric in Metric::ALL {
+        let written = sources_that_hold(&["functions", "shared/src"], &format!("Metric::{}", metric.name()));
+        assert!(!written.is_empty(), "nothing writes {}", metric.name());
+    }
+}

@@ -8,6 +8,8 @@
 use futures_util::StreamExt as _;
 use sandbox::demo;
 use sandbox::local_engine::{Options, Tools, project_root};
+use sandbox::logs_insights::{Query, queries_of};
+use sandbox::metrics::Figures;
 use sandbox::samples;
 use sandbox::stack_view::DecisionRecord;
 use sandbox::stand_ins::nylas_webhook::{NylasWebhook, signature};
@@ -30,8 +32,12 @@ use std::time::{Duration, Instant};
 mod calendars;
 #[path = "end_to_end/contacts.rs"]
 mod contacts;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/endurance.rs"]
 mod endurance;
+#[path = "end_to_end/forget.rs"]
+mod forget;
 #[path = "end_to_end/notetakers.rs"]
 mod notetakers;
 #[path = "end_to_end/onboarding.rs"]
@@ -890,5 +896,78 @@ fn type_that_nobody_wants_is_answered_200_and_queued_nowhere() {
             assert_eq!(world.view.depth(&queue(world, name)).await.expect("a depth"), 0, "{name}");
         }
         assert!(!world.view.decisions().await.expect("decisions").contains_key("unwanted"));
+    });
+}
+
+/// The queries that find something only on a day that this suite does not have.
+const FIND_NOTHING_HERE: [&str; 1] = ["Panics and crashes"];
+
+/// The last test by its name, so that the lines of the whole run are there.
+#[test]
+fn what_the_queries_of_the_docs_ask_for_stands_in_the_log_lines_of_the_run() {
+    in_the_world(async |world| {
+        world.crm.faults().add(FaultRule::next(1, Fault::status(429)).on("GET", "/contacts"));
+        deliver(world, &mail("asked-for")).await;
+        decided(world, "asked-for").await;
+        let (own, body) = (queue(world, "EmailActivity"), mail("asked-for").to_string());
+        world.view.put(&own, &body, "again", "asked-for-again").await.expect("put");
+        let (dead, of_failed) = (mail("asked-for-failed"), queue(world, "EmailActivityDeadLetter"));
+        world.crm.faults().add(FaultRule::next(1, Fault::status(422)).on("GET", "/contacts"));
+        deliver(world, &dead).await;
+        let is_over = |record: &DecisionRecord| record.state == "failed";
+        world.view.decision("asked-for-failed", Duration::from_mins(1), is_over).await.expect("a verdict");
+        world.view.take_all(&of_failed).await.expect("emptied");
+        let stranger = world.webhook_signed_with("a-strangers-secret").expect("a webhook");
+        assert_eq!(stranger.post(body.as_bytes()).await, Some(401));
+
+        let page = std::fs::read_to_string(project_root().join("docs/queries.md")).expect("the docs");
+        let queries = queries_of(&page);
+        let begun = Instant::now();
+        let (lines, unanswered) = loop {
+            let lines = world.engine.all_log_lines(&world.stack).await.expect("lines");
+            let own = lines.iter().filter_map(sandbox::local_engine::LogLine::json);
+            let trace = own
+                .filter(|line| line["notification.id"] == "asked-for")
+                .find_map(|line| line["trace.id"].as_str().map(str::to_owned))
+                .unwrap_or_default();
+            let mut unanswered = Vec::new();
+            for (heading, query) in &queries {
+                let query = query
+                    .replace("<notification id>", "asked-for")
+                    .replace("<grant id>", "grant-e2e")
+                    .replace("<trace id>", &trace);
+                assert!(!query.contains('<') || query.contains("<="), "{heading} has a place that is not filled in");
+                let rows = Query::parse(&query).unwrap_or_else(|error| panic!("{heading}: {error}")).run(&lines);
+                if rows.is_empty() && !FIND_NOTHING_HERE.contains(&heading.as_str()) {
+                    unanswered.push(heading.as_str());
+                }
+                if heading == "What happened to a notification" && unanswered.is_empty() {
+                    let outcomes: Vec<&str> = rows.iter().filter_map(|row| row.get("outcome")?.as_str()).collect();
+                    // A line of ingress, the try that was refused, the decision, and the copy.
+                    let is_whole =
+                        ["queued", "retried", "logged", "duplicate"].map(|outcome| outcomes.contains(&outcome));
+                    if is_whole.contains(&false) {
+                        unanswered.push("the whole story of a notification");
+                    }
+                }
+            }
+            if unanswered.is_empty() || begun.elapsed() > Duration::from_secs(30) {
+                break (lines, unanswered);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        assert_eq!(unanswered, [""; 0], "queries without an answer");
+
+        let figures = Figures::of(&lines).with_queues(&world.stack, &world.view).await.expect("figures");
+        for name in
+            ["Queued", "Logged", "Retried", "DeadLettered", "CrmLatency", "NylasLatency", "CrmErrors", "Coverage"]
+        {
+            assert!(figures.metrics.iter().any(|one| one.name == name && one.values > 0), "no {name}");
+        }
+        for kind in ["rate_limited", "rejected"] {
+            assert!(figures.error_kinds["CrmErrorKinds"][kind] > 0, "no {kind}");
+        }
+        assert_eq!(figures.queues.len(), 8);
+        println!("{}", figures.to_tables());
     });
 }

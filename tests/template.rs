@@ -12,10 +12,15 @@ use std::{
 };
 
 use sandbox::local_engine::project_root;
+use sandbox::logs_insights::{self, Query};
 use serde_json::{Map, Value, json};
+use shared::calls::{Api, ErrorKind};
+use shared::telemetry::{Metric, NAMESPACE};
 
-/// Actions that know no resource but `*`, as AWS documents, and may have it.
-const ACTIONS_WITHOUT_RESOURCES: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
+/// Actions that know no resource but `*`, as AWS documents, and may have it: those of X-Ray; describing alarms, for which a
+/// narrower permission leaves some out (CloudWatch API reference, `DescribeAlarms`); and listing schedules.
+const ACTIONS_WITHOUT_RESOURCES: [&str; 4] =
+    ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:DescribeAlarms", "scheduler:ListSchedules"];
 /// Fourteen days, the longest that SQS keeps a message.
 const FOURTEEN_DAYS: u64 = 14 * 24 * 60 * 60;
 /// What Lambda's environment holds, names and values together.
@@ -127,9 +132,13 @@ fn in_long_form(value: serde_norway::Value) -> Value {
     }
 }
 
-/// What a role may do.
+/// What a role may do, that included which it may only where a condition holds.
 fn statements(role: &Value) -> Vec<&Value> {
-    list(&role["Policies"]).iter().flat_map(|policy| list(&policy["PolicyDocument"]["Statement"])).collect()
+    list(&role["Policies"])
+        .iter()
+        .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
+        .map(|statement| statement["Fn::If"].get(1).unwrap_or(statement))
+        .collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -387,8 +396,8 @@ fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_l
     let statements = template.statements_of(operator);
     let about_tables: Vec<&&Value> =
         statements.iter().filter(|statement| statement["Action"].to_string().contains("dynamodb:")).collect();
-    let [read, write, stories, links, decided] = about_tables.as_slice() else {
-        panic!("five statements are about tables")
+    let [read, accounts, write, stories, links, decided, forget] = about_tables.as_slice() else {
+        panic!("seven statements are about tables")
     };
     // What a story is told of, and never changes.
     for statement in [stories, links] {
@@ -407,6 +416,7 @@ fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_l
     for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"] {
         assert!(template.may(operator, action, "\"UnroutableQueue.Arn"), "{action}");
     }
+    assert_eq!(forget["Sid"], "ForgetInTables");
     // What was decided about a mail, to be compared with what other rules would say.
     assert_eq!(decided["Action"], "dynamodb:Query");
     assert_eq!(decided["Resource"], json!({ "Fn::Sub": "${DedupTable.Arn}/index/by-object" }));
@@ -415,6 +425,11 @@ fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_l
     assert!(key.as_str().starts_with("run#"));
     for (statement, action, keys) in [
         (read, "dynamodb:GetItem", json!(["run#*", "invite#*", "written#*"])),
+        (
+            accounts,
+            "dynamodb:GetItem",
+            json!(["account#*", "watermark#*", "tracking-refused#*", "contact-sync#latest-run"]),
+        ),
         (write, "dynamodb:PutItem", json!(["invite#*", "written#*"])),
     ] {
         assert_eq!(statement["Action"], action);
@@ -436,30 +451,103 @@ fn the_operator_may_start_jobs_open_media_tell_stories_replay_and_write_of_the_l
     }
     let mut actions: Vec<Value> = statements.iter().flat_map(|statement| one_or_more(&statement["Action"])).collect();
     actions.sort_by_key(Value::to_string);
+    // What it needs to forget a person has a test of its own.
+    actions.retain(|action| !FORGETS.iter().any(|forgets| action == forgets));
+    actions.dedup();
     let expected = [
         "cloudformation:DescribeStacks",
         "cloudformation:ListStackResources",
-        "dynamodb:GetItem",
-        "dynamodb:GetItem",
+        "cloudwatch:DescribeAlarms",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "s3:GetObject",
-        "s3:GetObject",
         "s3:ListBucket",
         "s3:PutObject",
+        "secretsmanager:DescribeSecret",
         "secretsmanager:GetSecretValue",
-        "sqs:ChangeMessageVisibility",
-        "sqs:DeleteMessage",
-        "sqs:ReceiveMessage",
-        "sqs:SendMessage",
+        "sns:ListSubscriptionsByTopic",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     ];
     assert_eq!(actions, expected);
+}
+
+/// What only forgetting a person needs.
+const FORGETS: [&str; 11] = [
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+    "scheduler:GetSchedule",
+    "scheduler:DeleteSchedule",
+    "scheduler:ListSchedules",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "s3:DeleteObject",
+];
+
+#[test]
+fn the_operator_may_forget_in_the_tables_the_timers_the_letters_and_the_archive_and_not_in_what_is_on_its_way() {
+    let template = Template::read();
+    let operator = "OperatorFunction";
+    for table in ["DedupTable", "LinksTable", "OnboardingTable"] {
+        for action in ["dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"] {
+            assert!(template.may(operator, action, &format!("\"{table}.Arn")), "{action} {table}");
+        }
+    }
+    for action in ["scheduler:GetSchedule", "scheduler:DeleteSchedule"] {
+        assert!(template.may(operator, action, ":schedule/${ScheduleGroup}/*"), "{action}");
+    }
+    assert!(template.may(operator, "scheduler:ListSchedules", "\"*\""));
+    let received = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"];
+    let letters = QUEUES.map(|(queue, _)| format!("{queue}DeadLetterQueue"));
+    for queue in letters.iter().map(String::as_str).chain(["SchedulerDeadLetterQueue", "UnroutableQueue"]) {
+        for action in received.into_iter().chain(["sqs:GetQueueAttributes"]) {
+            assert!(template.may(operator, action, &format!("\"{queue}.Arn")), "{action} {queue}");
+        }
+    }
+    for (queue, _) in QUEUES {
+        let queue = format!("\"{queue}Queue.Arn");
+        assert!(template.may(operator, "sqs:GetQueueAttributes", &queue), "{queue}");
+        for action in received {
+            assert!(
+                !template.may(operator, action, &queue),
+                "{action} {queue}: only its worker takes what waits there"
+            );
+        }
+    }
+    for folder in ["/bodies/*", "/media/*"] {
+        assert!(template.may(operator, "s3:DeleteObject", folder) && template.may(operator, "s3:GetObject", folder));
+    }
+    assert!(template.may(operator, "s3:GetObject", "/settings/*"));
+    assert!(!template.may(operator, "s3:DeleteObject", "/settings/*"), "people's own files are not its to delete");
+}
+
+#[test]
+fn the_operator_may_look_at_every_queue_schedule_and_secret_and_at_who_is_told_of_alarms_and_change_none_of_it() {
+    let template = Template::read();
+    let operator = "OperatorFunction";
+    for (queue, _) in template.of_type("AWS::SQS::Queue") {
+        assert!(template.may(operator, "sqs:GetQueueAttributes", &format!("\"{queue}.Arn")), "{queue}");
+    }
+    for (secret, _) in template.of_type("AWS::SecretsManager::Secret") {
+        assert!(template.may(operator, "secretsmanager:DescribeSecret", &format!("\"{secret}.Id")), "{secret}");
+    }
+    assert!(template.may(operator, "secretsmanager:GetSecretValue", "\"ManagedWebhookSecret.Id"));
+    for (schedule, resource) in template.of_type("AWS::Scheduler::Schedule") {
+        assert!(template.may(operator, "scheduler:GetSchedule", &format!("\"{schedule}.Arn")), "{schedule}");
+        // IAM refuses a statement without resources: it stands under the condition of its schedules.
+        let role = &template.role_of(operator)["Policies"][0]["PolicyDocument"]["Statement"];
+        let statement =
+            list(role).iter().find(|statement| statement.to_string().contains(&format!("\"{schedule}.Arn")));
+        assert_eq!(statement.map(|statement| &statement["Fn::If"][0]), Some(&resource["Condition"]), "{schedule}");
+    }
+    assert!(template.may(operator, "sns:ListSubscriptionsByTopic", "\"AlarmTopic\""));
 }
 
 #[test]
@@ -924,7 +1012,8 @@ fn an_alarm_over_several_queues_takes_the_highest_of_all_it_lists() {
     let mut count = 0;
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         let metrics = list(&alarm["Properties"]["Metrics"]);
-        let Some((answer, others)) = metrics.split_first() else { continue };
+        let of_queues = metrics.iter().any(|metric| metric["MetricStat"]["Metric"]["Namespace"] == "AWS/SQS");
+        let Some((answer, others)) = metrics.split_first().filter(|_| of_queues) else { continue };
         assert!(answer.get("ReturnData").is_none(), "{name}: one metric is the alarm's own");
         let ids = |of: &[&Value]| -> Vec<String> {
             of.iter().map(|metric| metric["Id"].as_str().expect("a metric has an id").to_owned()).collect()
@@ -967,8 +1056,14 @@ fn messages_of_contact_sync_may_wait_six_times_as_long_as_others_before_people_a
     assert_eq!(*queue, json!({ "Fn::GetAtt": "ContactSyncQueue.QueueName" }));
 }
 
+/// The text of an alarm's description as a stack called `crm-autopilot` has it.
+fn description(alarm: &Value) -> String {
+    let text = alarm["AlarmDescription"]["Fn::Sub"].as_str().expect("a description that names the stack");
+    text.replace("${AWS::StackName}", "crm-autopilot")
+}
+
 #[test]
-fn no_alarm_fires_where_nothing_happens_and_each_says_what_to_do() {
+fn no_alarm_fires_where_nothing_happens() {
     let template = Template::read();
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         let alarm = &alarm["Properties"];
@@ -977,12 +1072,210 @@ fn no_alarm_fires_where_nothing_happens_and_each_says_what_to_do() {
         match alarm["ComparisonOperator"].as_str() {
             Some("GreaterThanThreshold") => {}
             Some("GreaterThanOrEqualToThreshold") => assert!(threshold > 0, "{name} fires at nothing"),
+            // A share that is 100 where all is well, and is judged over days.
+            Some("LessThanThreshold") => {
+                assert!(alarm["MetricName"] == "Coverage" && threshold < 100, "{name}");
+                let (period, periods) = (&alarm["Period"], &alarm["EvaluationPeriods"]);
+                assert_eq!((period, periods), (&json!(24 * 60 * 60), &json!(3)), "{name}");
+            }
             other => panic!("{name} compares by {other:?}"),
         }
-        let description = alarm["AlarmDescription"].as_str().unwrap_or_default();
-        assert!(description.matches(". ").count() >= 1, "{name}: {description}");
         let actions = json!({ "Fn::If": ["HasAlarmEmail", [{ "Ref": "AlarmTopic" }], { "Ref": "AWS::NoValue" }] });
         assert_eq!(alarm["AlarmActions"], actions, "{name}");
+    }
+}
+
+#[test]
+fn every_alarm_says_what_is_wrong_what_to_do_and_what_to_type() {
+    let template = Template::read();
+    let makefile = fs::read_to_string(project_root().join("Makefile")).expect("the Makefile");
+    // Thin targets over the operator.
+    let of_the_operator = ["dead-letters", "story", "redrive", "doctor", "subscribe"];
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let text = description(&alarm["Properties"]);
+        assert!(text.chars().count() <= 1024, "{name}: CloudWatch takes 1,024 characters");
+        assert!(text.matches(". ").count() >= 2 && text.ends_with('.'), "{name}: {text}");
+        let commands: Vec<&str> = text.split("make ").skip(1).collect();
+        assert!(["Type: make ", "Type now: make "].iter().any(|words| text.contains(words)), "{name}: {text}");
+        for command in commands {
+            let (target, rest) = command.split_once(' ').expect("a command and its stack");
+            let is_there = makefile.contains(&format!("\n{target}: ")) || of_the_operator.contains(&target);
+            assert!(is_there, "{name}: there is no `make {target}`");
+            assert!(rest.starts_with("STACK=crm-autopilot"), "{name}: make {command}");
+        }
+    }
+}
+
+#[test]
+fn alarms_of_the_systems_at_the_other_end_judge_the_share_of_calls_that_failed() {
+    let template = Template::read();
+    for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+        let (errors, calls) = (api.errors().name(), api.latency().name());
+        let alarm = template.properties(&format!("{errors}Alarm"));
+        let of = |id: &str, metric: &str, statistic: &str| {
+            json!({ "Id": id, "ReturnData": false, "MetricStat": { "Stat": statistic, "Period": 300,
+                "Metric": { "Namespace": NAMESPACE, "MetricName": metric } } })
+        };
+        let metrics = list(&alarm["Metrics"]);
+        assert_eq!(metrics[0]["Expression"], "IF(calls >= 5, 100 * errors / calls, 0)", "{errors}");
+        assert_eq!(metrics[1..], [of("errors", errors, "Sum"), of("calls", calls, "SampleCount")]);
+        assert_eq!((&alarm["Threshold"], &alarm["EvaluationPeriods"]), (&json!(50), &json!(3)), "{errors}");
+    }
+}
+
+#[test]
+fn alarms_watch_metrics_of_ours_by_names_that_are_written() {
+    let template = Template::read();
+    let mut seen = 0;
+    for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
+        let properties = &alarm["Properties"];
+        let several = list(&properties["Metrics"]).iter().map(|metric| &metric["MetricStat"]["Metric"]);
+        for metric in several.chain([properties]).filter(|metric| metric["Namespace"] == NAMESPACE) {
+            let is_written = Metric::ALL.iter().any(|written| metric["MetricName"] == written.name());
+            assert!(is_written && metric.get("Dimensions").is_none(), "{name}: {}", metric["MetricName"]);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 9, "only {seen}");
+}
+
+/// The widgets of the dashboard, what is put in for references still standing in `${…}`.
+fn widgets(template: &Template) -> Vec<Value> {
+    let body = template.properties("Dashboard")["DashboardBody"]["Fn::Sub"].as_str().expect("a body");
+    let body: Value = serde_json::from_str(body).expect("the body is JSON");
+    list(&body["widgets"]).to_vec()
+}
+
+/// What stands between `${` and `}` in a text.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).map(|rest| rest.split('}').next().unwrap_or_default())
+}
+
+#[test]
+fn dashboard_names_what_there_is_and_forgets_nothing() {
+    let template = Template::read();
+    let text = template.properties("Dashboard")["DashboardBody"]["Fn::Sub"].as_str().expect("a body");
+    let named: BTreeSet<&str> =
+        references(text).map(|reference| reference.split('.').next().unwrap_or_default()).collect();
+    for reference in named.iter().filter(|reference| !reference.starts_with("AWS::")) {
+        assert!(template.resources().contains_key(*reference), "the dashboard names {reference}, which is not there");
+    }
+    let watched = ["AWS::SQS::Queue", "AWS::Serverless::Function", "AWS::Logs::LogGroup", "AWS::DynamoDB::Table"];
+    for (resource, _) in watched.iter().flat_map(|kind| template.of_type(kind)) {
+        assert!(named.contains(resource), "the dashboard forgets {resource}");
+    }
+
+    let mut shown = BTreeSet::new();
+    for widget in widgets(&template) {
+        for metric in list(&widget["properties"]["metrics"]) {
+            let metric = list(metric);
+            let name = metric[1].as_str().expect("a name");
+            if metric[0] == NAMESPACE {
+                assert!(metric.get(2).is_none_or(Value::is_object), "{name} has no dimension");
+                shown.insert(name.to_owned());
+            } else {
+                let resource = metric[3].as_str().expect("a value");
+                let attribute = match (metric[0].as_str(), metric[2].as_str()) {
+                    (Some("AWS/SQS"), Some("QueueName")) => "Queue.QueueName}",
+                    (Some("AWS/Lambda"), Some("FunctionName")) => "Function}",
+                    (Some("AWS/Logs"), Some("LogGroupName")) => "LogGroup}",
+                    (Some("AWS/DynamoDB"), Some("TableName")) => "Table}",
+                    other => panic!("{other:?} is not known"),
+                };
+                assert!(resource.starts_with("${") && resource.ends_with(attribute), "{name} of {resource}");
+            }
+        }
+    }
+    let written: BTreeSet<String> = Metric::ALL.iter().map(|metric| metric.name().to_owned()).collect();
+    assert_eq!(shown, written, "every metric is shown, and no other");
+}
+
+#[test]
+fn dashboard_shows_age_depth_and_dead_letters_of_every_queue_and_percentiles_of_every_system() {
+    let template = Template::read();
+    let widgets = widgets(&template);
+    let shows = |metric: Value| {
+        let is_it = |shown: &Value| {
+            let shown = list(shown);
+            let wanted = list(&metric);
+            let (plain, options): (Vec<&Value>, Vec<&Value>) = wanted.iter().partition(|value| value.is_string());
+            plain.iter().zip(shown).all(|(wanted, shown)| *wanted == shown)
+                && options.iter().all(|option| option["stat"] == shown[shown.len() - 1]["stat"])
+        };
+        widgets.iter().any(|widget| list(&widget["properties"]["metrics"]).iter().any(is_it))
+    };
+    for (queue, _) in QUEUES {
+        let of = |name: &str| format!("${{{name}.QueueName}}");
+        let (own, dead) = (of(&format!("{queue}Queue")), of(&format!("{queue}DeadLetterQueue")));
+        for (metric, queue) in [
+            ("ApproximateAgeOfOldestMessage", &own),
+            ("ApproximateNumberOfMessagesVisible", &own),
+            ("ApproximateNumberOfMessagesVisible", &dead),
+            ("NumberOfMessagesSent", &own),
+        ] {
+            assert!(shows(json!(["AWS/SQS", metric, "QueueName", queue])), "{metric} of {queue}");
+        }
+    }
+    for (function, _) in template.functions() {
+        for metric in ["Errors", "Invocations", "Duration"] {
+            let function = format!("${{{function}}}");
+            assert!(shows(json!(["AWS/Lambda", metric, "FunctionName", function])), "{metric} of {function}");
+        }
+    }
+    for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+        for percentile in ["p50", "p99"] {
+            assert!(shows(json!([NAMESPACE, api.latency().name(), { "stat": percentile }])), "{api:?} {percentile}");
+        }
+    }
+}
+
+#[test]
+fn queries_of_the_dashboard_are_understood_and_split_errors_by_every_kind() {
+    let template = Template::read();
+    let mut kinds = BTreeSet::new();
+    for widget in widgets(&template).iter().filter(|widget| widget["type"] == "log") {
+        let text = widget["properties"]["query"].as_str().expect("a query");
+        let (sources, commands): (Vec<&str>, Vec<&str>) =
+            text.split(" | ").partition(|command| command.starts_with("SOURCE "));
+        assert!(sources.iter().all(|source| source.ends_with("LogGroup}'")) && !sources.is_empty(), "{text}");
+        let query = commands.join(" | ");
+        Query::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        for api in [Api::Nylas, Api::Crm, Api::Tickets] {
+            let of = |kind: ErrorKind| format!("sum({}.{}) as ", api.error_kinds(), kind.name());
+            if ErrorKind::ALL.iter().all(|kind| query.contains(&of(*kind))) {
+                kinds.insert(api);
+            }
+        }
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
+
+#[test]
+fn widgets_of_the_dashboard_lie_within_its_24_columns_and_over_none_another() {
+    let template = Template::read();
+    let mut taken = BTreeSet::new();
+    for widget in widgets(&template) {
+        let of = |side: &str| widget[side].as_u64().expect("a number");
+        assert!(of("x") + of("width") <= 24, "{widget}");
+        for place in
+            (of("x")..of("x") + of("width")).flat_map(|x| (of("y")..of("y") + of("height")).map(move |y| (x, y)))
+        {
+            assert!(taken.insert(place), "{} lies over another", widget["properties"]["title"]);
+        }
+    }
+}
+
+#[test]
+fn queries_of_the_docs_are_understood_and_ask_for_what_is_written() {
+    let page = fs::read_to_string(project_root().join("docs/queries.md")).expect("the docs");
+    let queries = logs_insights::queries_of(&page);
+    assert!(queries.len() >= 10);
+    for (heading, query) in &queries {
+        Query::parse(query).unwrap_or_else(|error| panic!("{heading}: {error}"));
+    }
+    let all: String = queries.into_iter().map(|(_, query)| query).collect();
+    for kind in ErrorKind::ALL {
+        assert!(all.contains(&format!("CrmErrorKinds.{}", kind.name())), "{kind:?}");
     }
 }
 
@@ -1213,6 +1506,7 @@ fn outputs_have_the_names_of_the_design() {
         "TicketTriageFunctionName",
         "ContactSyncFunctionName",
         "OperatorFunctionName",
+        "DashboardUrl",
     ];
     for output in queues.chain(others.into_iter().map(str::to_owned)) {
         assert!(outputs.contains_key(&output), "{output} is missing");

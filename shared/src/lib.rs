@@ -7,6 +7,7 @@
 //! - [`field_map`] (feature `worker`): which of our fields goes where in a system at the other end, as data.
 //! - [`http`], [`nylas`], [`crm`] (feature `worker`): the guarded HTTP client and what is called through it.
 //! - [`alerts`] (feature `worker`): what people are told at once.
+//! - [`calls`] (feature `worker`): what the calls of an invocation took, and how those that failed did.
 //! - [`mail`] (feature `worker`): what is known of a mail, and what only Nylas can add.
 //! - [`meetings`] (feature `worker`): the meetings that calendar-sync keeps, as others find them.
 //! - [`plain_text`] (feature `worker`): HTML made readable.
@@ -16,7 +17,8 @@
 //! - [`triage`] (feature `worker`): what a support mail is about, by rules that are data.
 //! - [`worker`] (feature `worker`): the clients of a queue worker, wired.
 //! - [`aws`] (feature `aws`): adapters to SQS, S3, Secrets Manager and (feature `worker`) DynamoDB.
-//! - [`configuration`], [`telemetry`]: the environment read into types, logs and metrics written out.
+//! - [`configuration`], [`telemetry`], [`trace`]: the environment read into types, logs and metrics written out, the
+//!   trace that work belongs to.
 //!
 //! Without features only the pure core is compiled.
 
@@ -27,9 +29,13 @@ pub mod domain;
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod telemetry;
+#[cfg(feature = "aws")]
+pub mod trace;
 
 #[cfg(feature = "worker")]
 pub mod alerts;
+#[cfg(feature = "worker")]
+pub mod calls;
 #[cfg(feature = "worker")]
 pub mod contact_sync;
 #[cfg(feature = "worker")]

@@ -23,7 +23,7 @@ use crate::engine::job::{job_message, send};
 use crate::engine::progress::{Step, advance, run_key};
 use crate::engine::{Clock, Decisions, Links, OwnMessage, SendToQueue, Waiting, WaitingPlace, Work};
 use crate::nylas::mailboxes::{Grant, ListGrants, all_grants};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metric, Metrics};
 
 /// How far back the first reconciliation of a grant goes, in hours.
 const FIRST_HOURS: i64 = 24;
@@ -199,11 +199,12 @@ impl<P: Clone + Default + Serialize + DeserializeOwned> ReconcileJob<P> {
         let step = Step { number: self.step, ..step };
         let noted = advance(links, &self.progress_key(function), &step, clock.now()).await?;
         let mut metrics = Metrics::new(function);
+        metrics.grant(self.grant_id.as_deref());
         if let Some((_, recovered)) = step.counts.iter().find(|(name, count)| *name == RECOVERED && *count > 0) {
-            metrics.add("Recovered", *recovered);
+            metrics.add(Metric::Recovered, *recovered);
         }
         if noted.ended && self.listed > 0 {
-            metrics.percentage("Coverage", self.listed.saturating_sub(self.missed), self.listed);
+            metrics.percentage(Metric::Coverage, self.listed.saturating_sub(self.missed), self.listed);
         }
         metrics.emit();
         Ok(())

@@ -10,6 +10,7 @@ use crate::aws::never_log::NeverLogFile;
 use crate::aws::secrets::Secrets;
 use crate::aws::settings_file::SettingsFile;
 use crate::aws::worker_queue::WorkerQueue;
+use crate::calls::Api;
 use crate::configuration::{ConfigurationError, Environment, parse_base_url};
 use crate::crm::hubspot::{self, HubSpotCrm};
 use crate::crm::pipedrive::{self, PipedriveCrm};
@@ -110,16 +111,21 @@ impl Systems {
     /// # Errors
     /// If the environment is wrong.
     pub fn nylas(&self, environment: &Environment) -> Result<Nylas, ConfigurationError> {
-        Ok(Nylas::new(ApiClient::new(
-            self.http.clone(),
-            ApiSettings {
-                name: "Nylas",
-                base_url: environment.base_url("NYLAS_API_URI")?.ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?,
-                credential: self.stored(environment, "NYLAS_API_KEY_SECRET_ARN")?,
-                credential_parameter: "NylasApiKey",
-                calls_per_second: None,
-            },
-        )))
+        Ok(Nylas::new(
+            ApiClient::new(
+                self.http.clone(),
+                ApiSettings {
+                    name: "Nylas",
+                    base_url: environment
+                        .base_url("NYLAS_API_URI")?
+                        .ok_or(ConfigurationError::Missing("NYLAS_API_URI"))?,
+                    credential: self.stored(environment, "NYLAS_API_KEY_SECRET_ARN")?,
+                    credential_parameter: "NylasApiKey",
+                    calls_per_second: None,
+                },
+            )
+            .measured_as(Api::Nylas),
+        ))
     }
 
     /// The CRM; none, which is said, while `CrmBaseUrl` is not set.
@@ -141,7 +147,7 @@ impl Systems {
                 credential_parameter: "CrmApiKey",
                 calls_per_second,
             };
-            ApiClient::new(self.http.clone(), settings)
+            ApiClient::new(self.http.clone(), settings).measured_as(Api::Crm)
         };
         let key = || self.stored(environment, "CRM_API_KEY_SECRET_ARN");
         let written = |system| self.written(environment, system);
@@ -199,7 +205,7 @@ impl Systems {
             credential_parameter: "TicketApiKey",
             calls_per_second: None,
         };
-        let client = ApiClient::new(self.http.clone(), settings);
+        let client = ApiClient::new(self.http.clone(), settings).measured_as(Api::Tickets);
         Ok(Some(match provider {
             TicketProvider::Rest => Tickets::Rest(RestTickets::new(client)),
             TicketProvider::Zendesk => Tickets::Zendesk(ZendeskTickets::new(

@@ -4,6 +4,9 @@
 pub mod customers;
 pub mod demo;
 pub mod local_engine;
+pub mod logs_insights;
+pub mod metrics;
+pub mod named;
 pub mod operate;
 pub mod samples;
 pub mod simulate;

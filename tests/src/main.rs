@@ -1,6 +1,6 @@
 //! The sandbox's commands, behind `make demo`, `make up`, `make down`, `make send`, `make never-log`, `make backfill`,
-//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make set-up`, `make triage-rules` and
-//! `make simulate`.
+//! `make reconcile`, `make sync`, `make invite`, `make auto-join`, `make media`, `make set-up`, `make triage-rules`,
+//! `make metrics` and `make simulate`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
@@ -9,6 +9,7 @@ use sandbox::demo;
 use sandbox::local_engine::{
     EngineError, LeftRunning, LocalEngine, Options, RecordedProcess, Stack, Tools, project_root,
 };
+use sandbox::metrics::{self, MetricsError};
 use sandbox::operate::{self, Form, OperateError, Operation, TrialArguments};
 use sandbox::samples::{self, Sample, SampleError};
 use sandbox::simulate::{self, SimulateError};
@@ -106,6 +107,15 @@ enum Command {
         #[arg(long, value_name = "STACK")]
         aws: Option<String>,
     },
+    /// Shows the figures of the dashboard: metrics, errors by kind, coverage, queues, dead letters.
+    Metrics {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Of this stack in AWS, within the last day, with the credentials of your shell, instead of the local one.
+        #[arg(long, value_name = "STACK")]
+        aws: Option<String>,
+    },
     /// Plays a customer's story through the rules of the onboarding, in virtual time and without AWS.
     Simulate(simulate::Arguments),
     /// Runs the world in the foreground; used by `up`.
@@ -136,6 +146,8 @@ enum CommandError {
     World(#[from] WorldError),
     #[error(transparent)]
     Operate(#[from] OperateError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
     #[error("nothing is running here: start it with `make up`, or name a stack in AWS with --aws")]
@@ -181,6 +193,7 @@ async fn main() -> ExitCode {
         Command::Operate { operation, json, aws } => {
             operate(&operation, if json { Form::Json } else { Form::Table }, aws).await
         }
+        Command::Metrics { json, aws } => show_metrics(json, aws).await,
         Command::Simulate(arguments) => simulate::simulate(&arguments, say).map_err(CommandError::from),
         Command::Serve(systems) => serve(systems).await,
     };
@@ -505,6 +518,19 @@ async fn operate(operation: &Operation, form: Form, aws: Option<String>) -> Resu
         (running.stack_name, Some(running.endpoint))
     };
     Ok(operate::operate(&tools, &stack, endpoint.as_deref(), operation, form, say).await?)
+}
+
+async fn show_metrics(json: bool, aws: Option<String>) -> Result<(), CommandError> {
+    let tools = Tools::find()?;
+    let (stack, endpoint) = stack_of(&tools, aws).await?;
+    let view = StackView::new(&aws_of(endpoint.as_deref()).await, &stack).map_err(WorldError::from)?;
+    let figures = metrics::figures(&tools, &stack, endpoint.as_deref(), &view).await?;
+    if json {
+        say(&serde_json::json!(figures).to_string());
+    } else {
+        say(&figures.to_tables());
+    }
+    Ok(())
 }
 
 async fn post_to_aws(webhook_url: &str, sample: &Sample, secret: &str) -> Result<(u16, String), CommandError> {

@@ -15,7 +15,7 @@ use shared::engine::job::{job_message, send};
 use shared::engine::watermark::watermark;
 use shared::engine::{Links as _, PutLink, StoredLink, Work};
 use shared::nylas::object_in;
-use shared::telemetry::Metrics;
+use shared::telemetry::{Metric, Metrics};
 
 use crate::FUNCTION;
 use crate::process::{CalendarSync, Ports, told_at};
@@ -117,7 +117,8 @@ impl<P: Ports> CalendarSync<'_, P> {
                 "the account has expired: have its user connect it again in your application"
             );
             let mut metrics = Metrics::new(FUNCTION);
-            metrics.add("GrantsExpired", 1);
+            metrics.add(Metric::GrantsExpired, 1);
+            metrics.grant(Some(grant.as_str()));
             metrics.emit();
         }
         // Before anything that may fail: what follows from it does not depend on who was told.

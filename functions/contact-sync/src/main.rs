@@ -17,7 +17,9 @@ async fn main() -> Result<(), Error> {
     run(service_fn(|event: LambdaEvent<Value>| async move {
         // The queue hands over batches; the nightly schedule, or a person, the job itself.
         if event.payload.get("Records").is_none() {
-            let begun = rules.begin(event.payload, &event.context.request_id).await?;
+            let trace = event.context.xray_trace_id.clone();
+            let begin = shared::trace::belonging_to(trace, rules.begin(event.payload, &event.context.request_id));
+            let begun = shared::calls::measured(FUNCTION, begin).await?;
             return Ok::<Value, Error>(serde_json::to_value(begun)?);
         }
         let batch: SqsEvent = serde_json::from_value(event.payload)?;

@@ -17,7 +17,7 @@ use shared::engine::progress::{Finding, Progress, Step, advance, progress, run_k
 use shared::engine::{Links as _, ManyLinks as _, PutLink, Revision, StoreError, Work, facts_of, read_facts};
 use shared::nylas::mailboxes::{Grant, all_grants};
 use shared::reconcile::{FannedOut, SIDE_BY_SIDE, part_of};
-use shared::telemetry::Metrics;
+use shared::telemetry::{Metric, Metrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -300,7 +300,7 @@ impl<P: Ports> ContactSync<'_, P> {
         );
         if !record.is_dry {
             let mut metrics = Metrics::new(FUNCTION);
-            metrics.add("ContactsChanged", of(tally::CHANGED));
+            metrics.add(Metric::ContactsChanged, of(tally::CHANGED));
             metrics.emit();
         }
         self.change::<Run>(&record_key(run), |standing| Run { reported: true, ..standing }).await?;

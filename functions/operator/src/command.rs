@@ -886,8 +886,12 @@ mod tests {
                 | ("start-after-end", Err(Refused { problem: BadCommand::NoSpan { .. }, .. }))
                 | ("silence-too-short", Err(Refused { problem: BadCommand::Rules(BadRules::Silence(5)), .. }))
                 | ("rules-with-mistakes", Err(Refused { problem: BadCommand::TriageRules(_), .. }))
+                | ("forget-whole-domain", Err(Refused { problem: BadCommand::Wrong { field: "email", .. }, .. }))
                 | ("media", Ok(Request::Media(_)))
-                | ("set-up", Ok(Request::SetUp)) => {}
+                | ("set-up", Ok(Request::SetUp))
+                | ("doctor", Ok(Request::Doctor)) => {}
+                ("forget", Ok(Request::Forget(asked))) => assert!(asked.dry_run, "{name}"),
+                ("forget-for-good", Ok(Request::Forget(asked))) => assert!(!asked.dry_run, "{name}"),
                 ("triage-rules", Ok(Request::TriageRules(asked))) => assert_eq!(asked.days, 14, "{name}"),
                 ("invite", Ok(Request::Invite(invitation))) => assert_eq!(invitation.at, None, "{name}"),
                 ("auto-join-show", Ok(Request::AutoJoin(asked))) => {
@@ -914,6 +918,6 @@ mod tests {
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 26);
+        assert_eq!(samples.len(), 30);
     }
 }

@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use operator::doctor::StackInAws;
+use operator::forget::in_aws::HeldInAws;
+use operator::letters::in_aws::AwsLetters;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::replay::aws::InAws as Replaying;
@@ -37,20 +40,13 @@ impl Ports for InAws {
     type Mailboxes = ListedMailboxes;
     type Crm = Crm;
     type Tickets = Tickets;
-    type Letters = NotYet;
+    type Letters = AwsLetters;
     type Records = Tables;
     type Replays = Replaying;
-    type Webhooks = NotYet;
-    type Examined = NotYet;
-    type Held = NotYet;
+    type Webhooks = operator::subscribe::in_aws::InAws;
+    type Examined = StackInAws;
+    type Held = HeldInAws;
 }
-
-/// A port that is still to come.
-struct NotYet;
-impl operator::letters::Letters for NotYet {}
-impl operator::subscribe::Webhooks for NotYet {}
-impl operator::doctor::Examined for NotYet {}
-impl operator::forget::Held for NotYet {}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -74,7 +70,12 @@ async fn main() -> Result<(), Error> {
         },
         crm: System::crm(environment.optional("CRM_PROVIDER"), systems.crm(&environment)?),
         tickets: System::tickets(environment.optional("TICKET_PROVIDER"), systems.tickets(&environment)?),
-        letters: NotYet,
+        letters: AwsLetters::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            environment.required("DEDUP_TABLE")?,
+            environment.required("ARCHIVE_BUCKET")?,
+        ),
         records: Tables::new(
             sdk,
             environment.required("STACK_ID")?,
@@ -87,9 +88,13 @@ async fn main() -> Result<(), Error> {
             environment.required("ARCHIVE_BUCKET")?,
             systems.nylas(&environment)?,
         ),
-        webhooks: NotYet,
-        examined: NotYet,
-        held: NotYet,
+        webhooks: operator::subscribe::in_aws::InAws::new(
+            sdk,
+            environment.required("STACK_ID")?,
+            systems.nylas(&environment)?,
+        ),
+        examined: StackInAws::new(sdk, environment.required("STACK_ID")?),
+        held: HeldInAws::new(sdk, environment.required("STACK_ID")?),
         settings: Settings::from_environment(&environment)?,
     };
     run(service_fn(|event: LambdaEvent<Value>| async move {
@@ -99,7 +104,9 @@ async fn main() -> Result<(), Error> {
             deadline: Deadline::at(event.context.deadline()),
         };
         // In a box: the clients' calls nest so deep that the compiler would give up on the type of them all.
-        Ok::<_, Error>(Box::pin(operator.answer(&event.payload, &invocation)).await?)
+        let answer = Box::pin(operator.answer(&event.payload, &invocation));
+        let answer = shared::trace::belonging_to(event.context.xray_trace_id.clone(), answer);
+        Ok::<_, Error>(shared::calls::measured("operator", answer).await?)
     }))
     .await
 }

@@ -48,7 +48,7 @@ pub fn refused_with(error: &NylasError) -> Option<u16> {
 }
 
 /// Nylas's own words out of the body of an error, `{"request_id", "error": {"type", "message"}}`; else the body.
-fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     let body: Value = serde_json::from_str(text).unwrap_or_default();
     let message = body["error"]["message"].as_str().or(body["message"].as_str()).unwrap_or(text).trim();
     if message.is_empty() { "it does not say why".to_owned() } else { message.to_owned() }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use shared::configuration::{ConfigurationError, Environment};
+use shared::crm::FindContacts;
 use shared::domain::address::CompanyDomains;
 use shared::domain::failure::Failure;
 use shared::domain::notification::GrantId;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::auto_join::{AutoJoinAnswer, AutoJoinError, NamedCalendar, auto_join};
 use crate::command::{Function, Job, Order, Refused, Request, RunRequest};
 use crate::doctor::Examined;
+use crate::doctor::systems::Reach;
 use crate::findings::MOST_LISTED;
 use crate::follow::Follower;
 use crate::forget::Held;
@@ -89,9 +91,9 @@ pub trait Ports {
     /// The support mailboxes.
     type Mailboxes: SupportMailboxes;
     /// The CRM.
-    type Crm: SetUp;
+    type Crm: SetUp + FindContacts + Reach;
     /// The ticket system.
-    type Tickets: SetUp;
+    type Tickets: SetUp + Reach;
     /// What lies in the dead-letter queues, and what is known of it.
     type Letters: Letters;
     /// Everything that is kept of what happened.
@@ -469,7 +471,7 @@ fn log(command: &str, run: &str, report: &Report) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::doctor::testing::MemoryExamined;
     use crate::forget::testing::MemoryHeld;
@@ -489,7 +491,7 @@ mod tests {
 
     type InMemory = Operator<crate::testing::InMemory>;
 
-    fn operator() -> InMemory {
+    pub(crate) fn operator() -> InMemory {
         Operator {
             mail_queue: MemoryQueue::default(),
             calendar_queue: MemoryQueue::default(),
@@ -513,7 +515,7 @@ mod tests {
         }
     }
 
-    fn invocation() -> Invocation {
+    pub(crate) fn invocation() -> Invocation {
         Invocation {
             id: "8d5a3f1e-1c1b-4a55-9c7e-0f9a6b2d7c11".to_owned(),
             now: Timestamp::from_second(1_772_359_200).expect("a time"),

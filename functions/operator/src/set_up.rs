@@ -158,7 +158,7 @@ async fn rows(system: &System<impl SetUp>, deadline: Deadline) -> Vec<Row> {
 }
 
 /// What happened, and what to do about it. It may hold the system's own words: it goes into an answer and never into a log.
-fn told(error: CallError, address_parameter: &str) -> (String, String) {
+pub(crate) fn told(error: CallError, address_parameter: &str) -> (String, String) {
     let what = error.to_string();
     match error {
         CallError::Unauthorized { api, status, parameter } => {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::doctor::systems::{Reach, Reached};
 use crate::doctor::testing::MemoryExamined;
 use crate::forget::testing::MemoryHeld;
 use crate::letters::testing::MemoryLetters;
@@ -119,6 +120,9 @@ pub struct MemoryNylas {
     mail_takes: Mutex<Duration>,
     mail_fails: Mutex<Option<NylasError>>,
     mailboxes_fail: Mutex<BTreeMap<String, NylasError>>,
+    /// The connected accounts.
+    accounts: Mutex<Vec<Grant>>,
+    accounts_fail: Mutex<Option<NylasError>>,
     kept_instead: Mutex<Option<Value>>,
     calls: Mutex<Vec<Call>>,
     invited: AtomicUsize,
@@ -182,6 +186,22 @@ impl MemoryNylas {
     /// Lets every listing of a mailbox fail from now on.
     pub fn fail_mailbox(&self, grant: &str, error: NylasError) {
         open(&self.mailboxes_fail).insert(grant.to_owned(), error);
+    }
+
+    /// Connects an account, or changes one that is connected.
+    pub fn connect(&self, grant: Grant) {
+        self.disconnect(&grant.id);
+        open(&self.accounts).push(grant);
+    }
+
+    /// Takes an account away.
+    pub fn disconnect(&self, id: &str) {
+        open(&self.accounts).retain(|known| known.id != id);
+    }
+
+    /// Lets the next listing of accounts fail.
+    pub fn fail_accounts(&self, error: NylasError) {
+        *open(&self.accounts_fail) = Some(error);
     }
 
     /// Keeps these rules from now on, whatever is set; null for none.
@@ -316,8 +336,12 @@ impl DescribeMailbox for MemoryNylas {
 }
 
 impl ListGrants for MemoryNylas {
-    async fn grants(&self, _: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
-        Ok(Vec::new())
+    async fn grants(&self, offset: usize, _: Deadline) -> Result<Vec<Grant>, NylasError> {
+        if let Some(error) = open(&self.accounts_fail).take() {
+            return Err(error);
+        }
+        // Two a page.
+        Ok(open(&self.accounts).iter().skip(offset).take(2).cloned().collect())
     }
 }
 
@@ -409,6 +433,12 @@ impl MemorySystem {
 impl SetUp for MemorySystem {
     async fn set_up(&self, _: Deadline) -> Result<Vec<SetUpItem>, CallError> {
         self.0.clone()
+    }
+}
+
+impl Reach for MemorySystem {
+    async fn reach(&self, _: Deadline) -> Result<Reached, CallError> {
+        self.0.clone().map(Reached::Needs)
     }
 }
 

@@ -5,7 +5,6 @@
 //! 503 whenever it should be brought again, and never 500.
 
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Error, Request, RequestExt, Response};
 use shared::aws::SdkConfig;
@@ -15,15 +14,21 @@ use shared::aws::secrets::Secrets;
 use shared::domain::customer_event::{CustomerEvent, customer_key};
 use shared::domain::notification::{Envelope, GrantId};
 use shared::domain::queue_message::{GroupId, deduplication_id};
-use shared::telemetry::Metrics;
+use shared::telemetry::{Metric, Metrics};
+use shared::trace::id_of as trace_id;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::inflate::{InflateError, MAX_BODY_BYTES, inflate};
 use crate::secrets::{LiveSecrets, Places};
-use crate::signature::{Signature, Verified, verify};
+use crate::signature::{Signature, SigningSecret, Verified, verify};
 use shared::domain::routing::{Destination, route};
+use shared::domain::webhook_secrets::TEST_EVENT_SECRET;
+
+/// The name of this function, as it stands in logs and metrics.
+const FUNCTION: &str = "webhook-ingress";
 
 /// The longest that a call to AWS may take. Nylas waits ten seconds and the function has ten; the longest way (secrets
 /// re-read, body stored, message sent) is three calls, so this leaves room to answer 503.
@@ -38,23 +43,42 @@ pub struct Ingress {
     configuration: Configuration,
     secrets: LiveSecrets,
     outbox: Outbox,
+    clock: Clock,
 }
 
-/// What a request is answered: a status, a text, and the name under which it is counted.
+/// What a request is answered: a status, a text, and what it is counted as.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: StatusCode,
     text: Cow<'static, str>,
-    counted: &'static str,
+    counted: Counted,
 }
 
+/// What an answer is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// Nothing: it was Nylas's challenge, which comes once.
+    Not,
+    /// A metric.
+    As(Metric),
+    /// Bad requests, with the reason beside them.
+    Bad(&'static str),
+}
+
+/// Why a customer event is a bad request; its answer is JSON.
+const BAD_CUSTOMER_EVENT: &str = "bad_customer_event";
+
 impl Answer {
-    fn new(status: StatusCode, text: impl Into<Cow<'static, str>>, counted: &'static str) -> Self {
+    fn new(status: StatusCode, text: impl Into<Cow<'static, str>>, counted: Counted) -> Self {
         Self { status, text: text.into(), counted }
     }
 
     fn again_later() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not accepted for now; deliver it again", "RefusedForNow")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not accepted for now; deliver it again",
+            Counted::As(Metric::RefusedForNow),
+        )
     }
 }
 
@@ -66,17 +90,22 @@ impl Ingress {
 
     /// Builds the clients on the given SDK configuration and reads the secrets.
     pub async fn with_sdk(configuration: Configuration, sdk: &SdkConfig) -> Self {
+        Self::with_clock(configuration, sdk, Clock::system()).await
+    }
+
+    /// The same by clocks of the caller's.
+    pub async fn with_clock(configuration: Configuration, sdk: &SdkConfig, clock: Clock) -> Self {
         let places = Places {
             webhook: configuration.webhook_secret_arn.clone(),
             managed: configuration.managed_webhook_secret_arn.clone(),
             customer_events: configuration.customer_events_secret_arn.clone(),
         };
-        let secrets = LiveSecrets::read(Secrets::new(sdk), places).await;
+        let secrets = LiveSecrets::read(Secrets::new(sdk), places, clock.clone()).await;
         if secrets.known().webhook().next().is_none() {
             tracing::warn!("no webhook secret is set: notifications are answered 503 until there is one");
         }
         let outbox = Outbox::new(sdk, ArchiveBodies::new(sdk, configuration.archive_bucket.clone()));
-        Self { configuration, secrets, outbox }
+        Self { configuration, secrets, outbox, clock }
     }
 
     /// Answers one request.
@@ -91,14 +120,20 @@ impl Ingress {
             ("/customers/events", &Method::POST) => self.customer_event(&request).await,
             ("/webhooks/nylas", _) => method_not_allowed("GET, POST"),
             ("/customers/events", _) => method_not_allowed("POST"),
-            _ => Answer::new(StatusCode::NOT_FOUND, "no such path", "NotFound"),
+            _ => Answer::new(StatusCode::NOT_FOUND, "no such path", Counted::Bad("not_found")),
         };
-        let mut metrics = Metrics::new("webhook-ingress");
-        metrics.add("Requests", 1);
-        metrics.add(answer.counted, 1);
+        let mut metrics = Metrics::new(FUNCTION);
+        match answer.counted {
+            Counted::Not => tracing::info!("the challenge of Nylas was answered"),
+            Counted::As(metric) => metrics.add(metric, 1),
+            Counted::Bad(reason) => {
+                metrics.add(Metric::BadRequests, 1);
+                metrics.property("Reason", reason);
+            }
+        }
         metrics.emit();
 
-        let is_json = answer.text.starts_with('{') && answer.counted == "BadCustomerEvent";
+        let is_json = answer.counted == Counted::Bad(BAD_CUSTOMER_EVENT);
         let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
         let mut response = Response::builder()
             .status(answer.status)
@@ -119,9 +154,20 @@ impl Ingress {
         }
         let signature = Signature::of(request.headers(), "x-nylas-signature");
         let Some(verified) = self.verify_notification(bytes, signature).await else {
-            return if self.secrets.known().can_refuse_notification(Timestamp::now()) {
-                tracing::warn!(present = signature.is_some(), "a notification without a right signature was refused");
-                Answer::new(StatusCode::UNAUTHORIZED, "the signature is missing or wrong", "Unauthorized")
+            return if self.secrets.known().can_refuse_notification(self.clock.now().wall) {
+                if signature.is_some_and(|signature| is_test_event(bytes, signature)) {
+                    tracing::info!(test_event = true, "a test event of Nylas was refused: its secret is public");
+                } else {
+                    tracing::warn!(
+                        present = signature.is_some(),
+                        "a notification without a right signature was refused"
+                    );
+                }
+                Answer::new(
+                    StatusCode::UNAUTHORIZED,
+                    "the signature is missing or wrong",
+                    Counted::As(Metric::Unauthorized),
+                )
             } else {
                 Answer::again_later()
             };
@@ -160,14 +206,14 @@ impl Ingress {
         let trigger = envelope.trigger.base();
         let tell = |outcome| {
             tracing::info!(
-                notification.id = %envelope.id, notification.type = trigger,
+                function = FUNCTION, trace.id = trace.and_then(trace_id), notification.id = %envelope.id, notification.type = trigger,
                 grant.id = envelope.grant.as_ref().map(GrantId::as_str), outcome,
                 duration_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX), "verified"
             );
         };
         let Some(route) = route(&envelope, &self.configuration.support_grants) else {
             tell("unwanted");
-            return Ok(Answer::new(StatusCode::OK, "", "Unwanted"));
+            return Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Unwanted)));
         };
         let packed = self.outbox.pack(body).await?;
         let sends = route.destinations.iter().map(|destination| {
@@ -181,7 +227,7 @@ impl Ingress {
         });
         try_join_all(sends).await?;
         tell("queued");
-        Ok(Answer::new(StatusCode::OK, "", "Queued"))
+        Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Queued)))
     }
 
     /// Parks a body that is signed and yet no notification: Nylas would only send it again.
@@ -189,7 +235,7 @@ impl Ingress {
         let packed = self.outbox.pack(body).await?;
         self.outbox.send(&self.configuration.unroutable_queue, &packed, None, trace).await?;
         tracing::error!(problem, "a signed body that is no Nylas notification was parked in the unroutable queue");
-        Ok(Answer::new(StatusCode::OK, "", "Unroutable"))
+        Ok(Answer::new(StatusCode::OK, "", Counted::As(Metric::Unroutable)))
     }
 
     async fn customer_event(&self, request: &Request) -> Answer {
@@ -212,11 +258,11 @@ impl Ingress {
             Ok(event) => event,
             Err(problem) => {
                 let text = serde_json::json!({ "error": problem.to_string() }).to_string();
-                return Answer::new(StatusCode::BAD_REQUEST, text, "BadCustomerEvent");
+                return Answer::new(StatusCode::BAD_REQUEST, text, Counted::Bad(BAD_CUSTOMER_EVENT));
             }
         };
         match self.queue_customer_event(&event, verified, trace_of(request).as_deref()).await {
-            Ok(()) => Answer::new(StatusCode::ACCEPTED, "", "Queued"),
+            Ok(()) => Answer::new(StatusCode::ACCEPTED, "", Counted::As(Metric::Queued)),
             Err(error) => {
                 tracing::error!(error = %error, "a customer event was not queued");
                 Answer::again_later()
@@ -226,7 +272,11 @@ impl Ingress {
 
     fn refuse_customer_event(&self) -> Answer {
         if self.secrets.known().can_refuse_customer_event() {
-            Answer::new(StatusCode::UNAUTHORIZED, "the signature is missing or wrong", "Unauthorized")
+            Answer::new(
+                StatusCode::UNAUTHORIZED,
+                "the signature is missing or wrong",
+                Counted::As(Metric::Unauthorized),
+            )
         } else {
             Answer::again_later()
         }
@@ -253,22 +303,28 @@ fn challenge(request: &Request) -> Answer {
     let parameters = request.query_string_parameters_ref();
     match parameters.and_then(|parameters| parameters.first("challenge")) {
         Some(challenge) if !challenge.is_empty() && challenge.chars().count() <= MAX_CHALLENGE_CHARACTERS => {
-            Answer::new(StatusCode::OK, challenge.to_owned(), "Challenges")
+            Answer::new(StatusCode::OK, challenge.to_owned(), Counted::Not)
         }
         _ => Answer::new(
             StatusCode::BAD_REQUEST,
             "the query has no challenge; this address takes notifications from Nylas",
-            "BadRequests",
+            Counted::Bad("no_challenge"),
         ),
     }
 }
 
+/// True if the signature is that of Nylas's test events. Their secret is in Nylas's documentation, so it proves nothing:
+/// they are refused, and told apart in the log, where the operator looks for them.
+fn is_test_event(bytes: &[u8], signature: Signature) -> bool {
+    verify(bytes, signature, SigningSecret::parse(TEST_EVENT_SECRET).as_ref()).is_some()
+}
+
 fn method_not_allowed(allowed: &'static str) -> Answer {
-    Answer::new(StatusCode::METHOD_NOT_ALLOWED, allowed, "NotFound")
+    Answer::new(StatusCode::METHOD_NOT_ALLOWED, allowed, Counted::Bad("method_not_allowed"))
 }
 
 fn too_large() -> Answer {
-    Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", "TooLarge")
+    Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", Counted::Bad("too_large"))
 }
 
 fn bytes_of(request: &Request) -> &[u8] {

@@ -6,11 +6,12 @@
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use shared::aws::secrets::{SecretError, Secrets};
+use shared::domain::webhook_secrets::{ManagedSecrets, NotAList};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::{Clock, Moment};
 use crate::signature::SigningSecret;
 
 /// How often the secrets are re-read at most.
@@ -87,19 +88,23 @@ pub struct Places {
 pub struct LiveSecrets {
     secrets: Secrets,
     places: Places,
-    known: RwLock<(Arc<Known>, Instant)>,
+    clock: Clock,
+    /// What is known, and when the reading of it began.
+    known: RwLock<(Arc<Known>, Moment)>,
 }
 
 impl LiveSecrets {
     /// Reads the secrets for the first time. What cannot be read now is read again when it is needed.
-    pub async fn read(secrets: Secrets, places: Places) -> Self {
+    pub async fn read(secrets: Secrets, places: Places, clock: Clock) -> Self {
+        // Before the reading, not after it: what is stored while it lasts may not be in it.
+        let begun = clock.now();
         let known = read(&secrets, &places, &Known::default()).await;
-        Self { secrets, places, known: RwLock::new((Arc::new(known), Instant::now())) }
+        Self { secrets, places, clock, known: RwLock::new((Arc::new(known), begun)) }
     }
 
     /// What is known, read again first if it is old.
     pub async fn current(&self) -> Arc<Known> {
-        let age = self.known.read().unwrap_or_else(PoisonError::into_inner).1.elapsed();
+        let age = self.clock.now().since(self.known.read().unwrap_or_else(PoisonError::into_inner).1);
         let fresh = if age < KNOWN_FOR { None } else { self.reread().await };
         fresh.unwrap_or_else(|| self.known())
     }
@@ -113,10 +118,11 @@ impl LiveSecrets {
     pub async fn reread(&self) -> Option<Arc<Known>> {
         {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            if known.1.elapsed() < REREAD_AFTER {
+            let now = self.clock.now();
+            if now.since(known.1) < REREAD_AFTER {
                 return None;
             }
-            known.1 = Instant::now();
+            known.1 = now;
         }
         let fresh = Arc::new(read(&self.secrets, &self.places, &self.known()).await);
         self.known.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::clone(&fresh);
@@ -143,11 +149,7 @@ async fn read(secrets: &Secrets, places: &Places, before: &Known) -> Known {
         Ok(Some(Ok((live, rotating_until)))) => (Keys { live, stale: false }, rotating_until),
         Ok(Some(Err(error))) => {
             // The position alone: the text around it is a secret.
-            tracing::error!(
-                line = error.line(),
-                column = error.column(),
-                "the managed webhook secret is not a JSON list"
-            );
+            tracing::error!(line = error.line, column = error.column, "the managed webhook secret is not a JSON list");
             (Keys::unread(&before.managed), before.rotating_until)
         }
         Err(_) => (Keys::unread(&before.managed), before.rotating_until),
@@ -164,33 +166,10 @@ fn separated(text: &str) -> Vec<SigningSecret> {
     text.split(',').filter_map(SigningSecret::parse).collect()
 }
 
-/// One entry of the managed list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    Text(String),
-    Object {
-        #[serde(default)]
-        secret: Option<String>,
-        #[serde(default)]
-        rotating_until: Option<Timestamp>,
-    },
-}
-
-fn parse_managed(text: &str) -> Result<(Vec<SigningSecret>, Option<Timestamp>), serde_json::Error> {
-    let entries: Vec<Entry> = serde_json::from_str(text)?;
-    let mut secrets = Vec::new();
-    let mut rotating = None;
-    for entry in entries {
-        match entry {
-            Entry::Text(text) => secrets.extend(SigningSecret::parse(&text)),
-            Entry::Object { secret, rotating_until } => {
-                secrets.extend(secret.as_deref().and_then(SigningSecret::parse));
-                rotating = rotating.max(rotating_until);
-            }
-        }
-    }
-    Ok((secrets, rotating))
+fn parse_managed(text: &str) -> Result<(Vec<SigningSecret>, Option<Timestamp>), NotAList> {
+    let list = ManagedSecrets::parse(text)?;
+    let secrets = list.secrets.iter().filter_map(|secret| SigningSecret::parse(secret.secret.expose_secret()));
+    Ok((secrets.collect(), list.mark.map(|mark| mark.rotating_until)))
 }
 
 #[cfg(test)]

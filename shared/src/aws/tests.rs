@@ -21,7 +21,7 @@ use super::links::DynamoLinks;
 use super::never_log::NeverLogFile;
 use super::outbox::{FifoPlace, Outbox, Packed, SendError};
 use super::secrets::Secrets;
-use super::worker_queue::WorkerQueue;
+use super::worker_queue::{JobQueue, WorkerQueue};
 use crate::domain::decision::Decision;
 use crate::domain::digest::sha256_hex;
 use crate::domain::link::{Link, LinkKey, LinkState, Version};
@@ -589,6 +589,29 @@ async fn message_of_our_own_goes_into_the_workers_queue_with_its_group_and_dedup
     assert_eq!((body["QueueUrl"].as_str(), body["MessageBody"].as_str()), (Some(QUEUE), Some("{}")));
     assert_eq!(body["MessageGroupId"], GroupId::of("reconcile", "g").as_str());
     assert_eq!(body["MessageDeduplicationId"], "d");
+}
+
+#[tokio::test]
+async fn message_of_our_own_carries_on_the_trace_of_what_caused_it() {
+    let message =
+        OwnMessage { body: "{}".to_owned(), group: GroupId::of("reconcile", "g"), deduplication_id: "d".to_owned() };
+    for (trace, expected) in [
+        (Some(TRACE), json!({ "AWSTraceHeader": { "DataType": "String", "StringValue": TRACE } })),
+        (None, Value::Null),
+    ] {
+        for of_another_function in [false, true] {
+            let (client, config) = replay(&json_answer(200, &json!({ "MessageId": "m" })));
+            let send = async {
+                if of_another_function {
+                    JobQueue::new(&config, QUEUE.to_owned()).send(&message).await
+                } else {
+                    WorkerQueue::new(&config, QUEUE.to_owned(), DEAD_LETTERS.to_owned()).send(&message).await
+                }
+            };
+            crate::trace::belonging_to(trace.map(str::to_owned), send).await.expect("taken");
+            assert_eq!(only_call(&client).1["MessageSystemAttributes"], expected, "{trace:?}");
+        }
+    }
 }
 
 fn letter() -> DeadLetter<'static> {

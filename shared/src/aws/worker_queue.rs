@@ -9,6 +9,7 @@ use super::outbox::trace_attribute;
 use crate::domain::digest::sha256_hex;
 use crate::domain::queue_message::{GroupId, queue_accepts};
 use crate::engine::{DeadLetter, OwnMessage, Queue, SendToQueue, StoreError};
+use crate::trace;
 
 /// SQS hides a message for 12 hours at most, counted from its receipt.
 const MAX_VISIBILITY: Duration = Duration::from_mins(12 * 60 - 2);
@@ -111,16 +112,18 @@ impl SendToQueue for JobQueue {
     }
 }
 
+/// Sends a message. It carries on the trace of the message or the invocation that it is sent for.
 async fn send(client: &Client, queue_url: &str, message: &OwnMessage) -> Result<(), StoreError> {
-    client
+    let mut send = client
         .send_message()
         .queue_url(queue_url)
         .message_body(&message.body)
         .message_group_id(message.group.as_str())
-        .message_deduplication_id(&message.deduplication_id)
-        .send()
-        .await
-        .map_err(|error| StoreError(format!("{queue_url}: {}", describe(&error))))?;
+        .message_deduplication_id(&message.deduplication_id);
+    if let Some(header) = trace::current().as_deref().and_then(trace_attribute) {
+        send = send.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, header);
+    }
+    send.send().await.map_err(|error| StoreError(format!("{queue_url}: {}", describe(&error))))?;
     Ok(())
 }
 

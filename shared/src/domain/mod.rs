@@ -19,3 +19,4 @@ pub mod pattern;
 pub mod pointer;
 pub mod queue_message;
 pub mod routing;
+pub mod webhook_secrets;

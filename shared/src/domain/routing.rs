@@ -62,6 +62,44 @@ impl Destination {
     }
 }
 
+/// What a webhook at Nylas subscribes to, with whom each type is for: every type that [`route`] sends anywhere and Nylas
+/// has. Suffixes are never subscribed to: Nylas adds them by itself.
+pub const SUBSCRIBED: [(&str, &[Destination]); 25] = [
+    ("message.created", &[Destination::EmailActivity, Destination::TicketTriage]),
+    ("event.created", &[Destination::CalendarSync]),
+    ("event.updated", &[Destination::CalendarSync]),
+    ("event.deleted", &[Destination::CalendarSync]),
+    ("notetaker.created", &[Destination::NotetakerMedia]),
+    ("notetaker.updated", &[Destination::NotetakerMedia]),
+    ("notetaker.meeting_state", &[Destination::NotetakerMedia]),
+    ("notetaker.media", &[Destination::NotetakerMedia]),
+    ("notetaker.deleted", &[Destination::NotetakerMedia]),
+    ("message.opened", &[Destination::Onboarding]),
+    ("message.link_clicked", &[Destination::Onboarding]),
+    ("thread.replied", &[Destination::Onboarding]),
+    ("message.bounce_detected", &[Destination::Onboarding, Destination::TicketTriage]),
+    ("message.send_failed", &[Destination::Onboarding, Destination::TicketTriage]),
+    ("booking.created", &[Destination::Onboarding]),
+    ("booking.pending", &[Destination::Onboarding]),
+    ("booking.rescheduled", &[Destination::Onboarding]),
+    ("booking.cancelled", &[Destination::Onboarding]),
+    ("booking.reminder", &[Destination::Onboarding]),
+    ("contact.updated", &[Destination::ContactSync]),
+    ("grant.created", &[Destination::CalendarSync]),
+    ("grant.updated", &[Destination::CalendarSync]),
+    ("grant.deleted", &[Destination::CalendarSync]),
+    ("grant.expired", &[Destination::CalendarSync]),
+    ("grant.imap_sync_completed", &[Destination::CalendarSync]),
+];
+
+/// The types that are subscribed to while these functions are on. How the accounts themselves fare is always wanted.
+pub fn wanted_types(is_on: impl Fn(Destination) -> bool) -> impl Iterator<Item = &'static str> {
+    SUBSCRIBED
+        .into_iter()
+        .filter(move |(kind, of)| kind.starts_with("grant.") || of.iter().any(|destination| is_on(*destination)))
+        .map(|(kind, _)| kind)
+}
+
 /// Where a notification goes: the same group in every queue that wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -245,6 +283,56 @@ mod tests {
                 assert_eq!(routed(trigger, &json!({"object": {"id": "x", "grant_id": "g"}})), None, "{trigger}");
             }
         }
+    }
+
+    /// What a webhook may subscribe to (Nylas API reference, `trigger_types` of a webhook destination).
+    const TYPES_AT_NYLAS: &str = "calendar.created calendar.updated calendar.deleted event.created event.updated \
+        event.deleted grant.created grant.updated grant.deleted grant.expired grant.imap_sync_completed \
+        message.send_success message.send_failed message.bounce_detected message.created message.created.cleaned \
+        message.opened message.opened.legacy message.updated message.link_clicked message.link_clicked.legacy \
+        thread.replied thread.replied.legacy contact.updated contact.deleted folder.created folder.updated \
+        folder.deleted booking.created booking.pending booking.rescheduled booking.cancelled booking.reminder \
+        message.deleted message.transactional.bounced message.transactional.complaint \
+        message.transactional.delivered message.transactional.rejected message.bounced message.complaint \
+        message.delivered message.rejected notetaker.created notetaker.updated notetaker.deleted \
+        notetaker.meeting_state notetaker.media";
+
+    /// Who gets notifications of a type, of a rep and of a support mailbox.
+    fn receivers(kind: &str) -> Vec<Destination> {
+        let object = |grant: &str| json!({"grant_id": grant, "object": {"id": "x", "grant_id": grant, "label": LABEL}});
+        let routes = ["rep-1", "support-1"].map(|grant| routed(kind, &object(grant)));
+        let mut receivers: Vec<Destination> =
+            routes.into_iter().flatten().flat_map(|route| route.destinations).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        receivers
+    }
+
+    #[test]
+    fn what_is_subscribed_to_is_what_nylas_has_and_somebody_gets_for_exactly_those_who_get_it() {
+        let at_nylas: Vec<&str> = TYPES_AT_NYLAS.split(' ').filter(|kind| !kind.is_empty()).collect();
+        for kind in &at_nylas {
+            let subscribed = SUBSCRIBED.iter().find(|(subscribed, _)| subscribed == kind);
+            // Nylas sends this form unasked where a mailbox is set to it.
+            let is_suffixed = *kind == "message.created.cleaned";
+            assert_eq!(subscribed.is_some(), !receivers(kind).is_empty() && !is_suffixed, "{kind}");
+        }
+        for (kind, of) in SUBSCRIBED {
+            assert!(at_nylas.contains(&kind), "{kind}");
+            let mut of = of.to_vec();
+            of.sort_unstable();
+            assert_eq!(receivers(kind), of, "{kind}");
+        }
+        assert_eq!(wanted_types(|_| true).count(), SUBSCRIBED.len());
+    }
+
+    #[test]
+    fn what_is_off_is_not_subscribed_to_but_for_the_accounts_themselves() {
+        let grants = ["grant.created", "grant.updated", "grant.deleted", "grant.expired", "grant.imap_sync_completed"];
+        assert_eq!(wanted_types(|_| false).collect::<Vec<_>>(), grants);
+        let of_triage: Vec<&str> = wanted_types(|destination| destination == TicketTriage).collect();
+        assert_eq!(of_triage[..3], ["message.created", "message.bounce_detected", "message.send_failed"]);
+        assert_eq!(of_triage[3..], grants);
     }
 
     #[test]

@@ -35,6 +35,6 @@ pub use ports::{
     RemoveTimers, Revision, SendToQueue, SetTimers, StoreError, StoredDocument, StoredLink, Timer, Waiting,
     WaitingPlace, facts_of, read_facts, sortable,
 };
-pub use run::{Engine, Input, Processor, Work};
+pub use run::{Engine, Input, Processor, QueuedJob, Work, job_of};
 
 pub use crate::domain::backoff::RetryPolicy;

@@ -20,7 +20,8 @@ use crate::domain::decision::{Decision, Outcome};
 use crate::domain::failure::Failure;
 use crate::domain::notification::{Envelope, NotificationId, content_digest};
 use crate::domain::pointer::BodyPointer;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metric, Metrics, loggable};
+use crate::{calls, trace};
 
 /// No message is begun with less time than this left.
 const LAST_START: Duration = Duration::from_secs(5);
@@ -107,6 +108,24 @@ enum Company {
 }
 
 impl Handled {
+    /// What it counts as.
+    fn metric(&self) -> Metric {
+        match self {
+            Self::Decided(decision) => match decision.outcome {
+                Outcome::Logged => Metric::Logged,
+                Outcome::Merged => Metric::Merged,
+                Outcome::Skipped => Metric::Skipped,
+                Outcome::Held => Metric::Held,
+                Outcome::Done => Metric::JobsDone,
+                Outcome::Failed => Metric::DeadLettered,
+            },
+            Self::Duplicate(_) => Metric::Duplicates,
+            Self::DeadLettered { .. } => Metric::DeadLettered,
+            Self::Retried { .. } => Metric::Retried,
+            Self::HandedBack { .. } | Self::Suspect => Metric::HandedBack,
+        }
+    }
+
     fn returns_to_the_queue(&self) -> bool {
         matches!(self, Self::Retried { .. } | Self::HandedBack { .. })
     }
@@ -130,7 +149,28 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         deadline: Deadline,
         processor: &impl Processor,
     ) -> Result<SqsBatchResponse, BatchError> {
-        let groups = by_group(messages_of(event)?);
+        let (handled, calls) =
+            calls::gathered(self.handle_all(by_group(messages_of(event)?), deadline, processor)).await;
+        let mut response = SqsBatchResponse::default();
+        let mut metrics = Metrics::new(self.function);
+        for (message, handled) in handled {
+            metrics.add(handled.metric(), 1);
+            if handled.returns_to_the_queue() {
+                response.add_failure(message.message_id);
+            }
+        }
+        calls.add_to(&mut metrics);
+        metrics.emit();
+        Ok(response)
+    }
+
+    /// Works on groups side by side, and on what has lost a claim before when nothing else is worked on.
+    async fn handle_all(
+        &self,
+        groups: Vec<Vec<QueueMessage>>,
+        deadline: Deadline,
+        processor: &impl Processor,
+    ) -> Vec<(QueueMessage, Handled)> {
         let groups = groups.into_iter().map(|group| self.run_group(group, deadline, processor, Company::InABatch));
         let mut handled = Vec::new();
         let mut suspects = Vec::new();
@@ -143,33 +183,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         for group in suspects {
             handled.extend(self.run_group(group, deadline, processor, Company::Alone).await.0);
         }
-        let mut response = SqsBatchResponse::default();
-        let mut metrics = Metrics::new(self.function);
-        for (message, handled) in handled {
-            metrics.add("Messages", 1);
-            metrics.add(
-                match &handled {
-                    Handled::Decided(decision) => match decision.outcome {
-                        Outcome::Logged => "Logged",
-                        Outcome::Merged => "Merged",
-                        Outcome::Skipped => "Skipped",
-                        Outcome::Held => "Held",
-                        Outcome::Done => "JobsDone",
-                        Outcome::Failed => "Failed",
-                    },
-                    Handled::Duplicate(_) => "Duplicates",
-                    Handled::DeadLettered { .. } => "DeadLettered",
-                    Handled::Retried { .. } => "Retried",
-                    Handled::HandedBack { .. } | Handled::Suspect => "HandedBack",
-                },
-                1,
-            );
-            if handled.returns_to_the_queue() {
-                response.add_failure(message.message_id);
-            }
-        }
-        metrics.emit();
-        Ok(response)
+        handled
     }
 
     /// Works on a group in order. From the first suspect on, the rest of it is answered as not yet handled.
@@ -209,19 +223,19 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         company: Company,
     ) -> Handled {
         let begun = self.clock.now();
-        let (notification, grant, handled) = if deadline.left() < LAST_START {
-            (None, None, self.hand_back(message, "out_of_time", Duration::ZERO).await)
+        let (about, handled) = if deadline.left() < LAST_START {
+            (None, self.hand_back(message, "out_of_time", Duration::ZERO).await)
         } else {
             match self.open(message, deadline).await {
                 Ok(opened) => {
                     let handled = self.claim_and_work(message, &opened, deadline, processor, company).await;
-                    (Some(opened.about.notification), opened.about.grant, handled)
+                    (Some(opened.about), handled)
                 }
-                Err(failure) => (None, None, self.fail_unclaimed(message, &failure).await),
+                Err(failure) => (None, self.fail_unclaimed(message, &failure).await),
             }
         };
         let duration = self.clock.now().duration_since(begun).as_millis().try_into().unwrap_or(i64::MAX);
-        log(&handled, message, notification.as_ref(), grant.as_deref(), duration);
+        log(self.function, &handled, message, about.as_ref(), duration);
         handled
     }
 
@@ -333,7 +347,7 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
             log_unless_stored(self.leases.release(&lease, self.clock.now()).await);
             return Handled::Suspect;
         }
-        match self.work(opened, processor).await {
+        match self.work(message, opened, processor).await {
             Ok(decision) => match self.leases.complete(&lease, &decision, self.clock.now()).await {
                 Ok(Committed::Yes) => Handled::Decided(decision),
                 Ok(Committed::LeaseLost) => self.hand_back(message, "lease_lost", Duration::from_secs(1)).await,
@@ -362,9 +376,15 @@ impl<L: Leases, Q: Queue, B: Bodies> Engine<L, Q, B> {
         self.leases.claim(&ClaimRequest { key, about, content, now, until, queued_at, trace }).await
     }
 
-    async fn work(&self, opened: &Opened, processor: &impl Processor) -> Result<Decision, (Failure, Ending)> {
+    async fn work(
+        &self,
+        message: &QueueMessage,
+        opened: &Opened,
+        processor: &impl Processor,
+    ) -> Result<Decision, (Failure, Ending)> {
         let work = opened.work.as_ref().map_err(|failure| (failure.clone(), Ending::DeadLetter))?;
-        let guarded = AssertUnwindSafe(processor.process(work)).catch_unwind();
+        let traced = trace::belonging_to(message.trace.clone(), processor.process(work));
+        let guarded = AssertUnwindSafe(traced).catch_unwind();
         match tokio::time::timeout(work.deadline.left(), guarded).await {
             Ok(Ok(Ok(decision))) => Ok(decision),
             Ok(Ok(Err(failure))) => Err((failure, Ending::Retry)),
@@ -526,21 +546,20 @@ fn log_unless_stored(result: Result<Committed, super::StoreError>) {
 }
 
 /// One line a message. Identifiers, outcome and duration: never an address, a subject or words of the other side.
-fn log(
-    handled: &Handled,
-    message: &QueueMessage,
-    notification: Option<&NotificationId>,
-    grant: Option<&str>,
-    duration_ms: i64,
-) {
-    let id = notification.map(NotificationId::as_str).unwrap_or_default();
-    let grant = grant.unwrap_or_default();
+fn log(function: &'static str, handled: &Handled, message: &QueueMessage, about: Option<&About>, duration_ms: i64) {
+    let id = about.map(|about| about.notification.as_str()).unwrap_or_default();
+    let trigger = about.map(|about| about.trigger.as_str());
+    let grant = about.and_then(|about| about.grant.as_deref()).and_then(loggable).unwrap_or_default();
     let message_id = message.message_id.as_str();
+    let trace = message.trace.as_deref().and_then(trace::id_of);
     match handled {
         Handled::Decided(decision) => tracing::info!(
+            function,
             notification.id = id,
+            notification.r#type = trigger,
             grant.id = grant,
             message.id = message_id,
+            trace.id = trace,
             outcome = decision.outcome.as_str(),
             reason = decision.reason.as_str(),
             became = decision.became.as_deref(),
@@ -548,9 +567,12 @@ fn log(
             "decided"
         ),
         Handled::Duplicate(decision) => tracing::info!(
+            function,
             notification.id = id,
+            notification.r#type = trigger,
             grant.id = grant,
             message.id = message_id,
+            trace.id = trace,
             outcome = "duplicate",
             decided = decision.outcome.as_str(),
             duration_ms,
@@ -559,9 +581,12 @@ fn log(
         // It is handled once more in this invocation; that is the line to write.
         Handled::Suspect => {}
         Handled::HandedBack { class, wait } => tracing::info!(
+            function,
             notification.id = id,
+            notification.r#type = trigger,
             grant.id = grant,
             message.id = message_id,
+            trace.id = trace,
             outcome = "handed_back",
             class,
             wait_s = wait.as_secs(),
@@ -569,9 +594,12 @@ fn log(
             "handed back untried"
         ),
         Handled::Retried { class, wait } => tracing::warn!(
+            function,
             notification.id = id,
+            notification.r#type = trigger,
             grant.id = grant,
             message.id = message_id,
+            trace.id = trace,
             outcome = "retried",
             class = class.as_str(),
             wait_s = wait.as_secs(),
@@ -580,9 +608,12 @@ fn log(
             "will be tried again"
         ),
         Handled::DeadLettered { class } => tracing::error!(
+            function,
             notification.id = id,
+            notification.r#type = trigger,
             grant.id = grant,
             message.id = message_id,
+            trace.id = trace,
             outcome = "failed",
             class = class.as_str(),
             duration_ms,
@@ -592,19 +623,24 @@ fn log(
 }
 
 /// A job of our own making: an object with a `type` and without `data`.
-#[derive(Deserialize)]
-struct Job {
+#[derive(Debug, Deserialize)]
+pub struct QueuedJob {
+    /// Its type.
     #[serde(rename = "type")]
-    kind: String,
+    pub kind: String,
+    /// Its id; a schedule's job has none.
     #[serde(default)]
-    id: Option<String>,
+    pub id: Option<String>,
+    /// The grant that it is for.
     #[serde(default)]
-    grant_id: Option<String>,
+    pub grant_id: Option<String>,
     #[serde(default)]
     data: Option<serde::de::IgnoredAny>,
 }
 
-fn job_of(body: &str) -> Option<Job> {
-    let job: Job = body.trim_start().starts_with('{').then(|| serde_json::from_str(body).ok())??;
+/// Reads a body as a job, if it is one.
+#[must_use]
+pub fn job_of(body: &str) -> Option<QueuedJob> {
+    let job: QueuedJob = body.trim_start().starts_with('{').then(|| serde_json::from_str(body).ok())??;
     (job.data.is_none() && !job.kind.is_empty()).then_some(job)
 }

@@ -348,6 +348,8 @@ pub struct Buried {
     pub class: String,
     /// What happened.
     pub reason: String,
+    /// The trace it belongs to.
+    pub trace: Option<String>,
 }
 
 /// A queue in memory: what was hidden for how long, and what was buried.
@@ -397,6 +399,7 @@ impl Queue for MemoryQueue {
                 message_id: letter.message_id.to_owned(),
                 class: letter.class.to_owned(),
                 reason: letter.reason.to_owned(),
+                trace: letter.trace.map(str::to_owned),
             });
         }
         Ok(())

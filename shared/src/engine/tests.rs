@@ -558,3 +558,34 @@ fn clock_of_the_bench_can_be_turned() {
     bench.pass(Duration::from_mins(1));
     assert_eq!(bench.engine.clock.now(), before.checked_add(60.seconds()).expect("a time"));
 }
+
+/// What a function of the work says of the trace that it belongs to.
+struct Traced(Mutex<Vec<Option<String>>>);
+
+impl Processor for Traced {
+    async fn process(&self, work: &Work) -> Result<Decision, Failure> {
+        tokio::task::yield_now().await;
+        self.0.lock().expect("not poisoned").push(crate::trace::current());
+        match name_of(work).as_str() {
+            "bad" => Err(Failure::permanent("crm.rejected", "refused".to_owned())),
+            _ => Ok(Decision::skipped("internal mail")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn work_on_a_message_belongs_to_its_trace_and_so_does_its_dead_letter() {
+    let bench = Bench::new();
+    let traced = |id: &str, trace: &str| {
+        let mut record = lone(id);
+        record["attributes"]["AWSTraceHeader"] = trace.into();
+        record
+    };
+    let seen = Traced(Mutex::default());
+    let records = vec![traced("good", "Root=1-a"), traced("bad", "Root=1-b"), lone("without")];
+    assert_eq!(bench.run(records, &seen).await, [""; 0]);
+    let seen: BTreeSet<Option<String>> = seen.0.into_inner().expect("not poisoned").into_iter().collect();
+    assert_eq!(seen, BTreeSet::from([None, Some("Root=1-a".to_owned()), Some("Root=1-b".to_owned())]));
+    let buried = bench.engine.queue.buried();
+    assert_eq!(buried.iter().map(|letter| letter.trace.as_deref()).collect::<Vec<_>>(), [Some("Root=1-b")]);
+}

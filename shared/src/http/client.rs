@@ -17,6 +17,7 @@ use super::breaker::Breaker;
 use super::dialect::{Dialect, Judgement};
 use super::mint::Mint;
 use crate::aws::secrets::Secrets;
+use crate::calls::{self, Api, ErrorKind};
 use crate::domain::failure::Failure;
 use crate::engine::Deadline;
 
@@ -173,6 +174,23 @@ impl CallError {
         }
     }
 
+    /// How it failed, of a call that was made; none if it was not, or if it was answered that there is no such thing.
+    fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::BreakerOpen { .. } | Self::AskedToWait { .. } | Self::OutOfTime { .. } | Self::NotFound { .. } => {
+                None
+            }
+            Self::RateLimited { .. } => Some(ErrorKind::RateLimited),
+            Self::Unavailable { answered: false, .. } => Some(ErrorKind::NoAnswer),
+            Self::Unavailable { .. } => Some(ErrorKind::Unavailable),
+            Self::Unauthorized { .. } => Some(ErrorKind::Unauthorized),
+            Self::NotAllowed { .. } => Some(ErrorKind::NotAllowed),
+            Self::NotSetUp { .. } => Some(ErrorKind::NotSetUp),
+            Self::Rejected { .. } => Some(ErrorKind::Rejected),
+            Self::Unreadable { .. } => Some(ErrorKind::Unreadable),
+        }
+    }
+
     /// What the engine should do about it. `classes` are the stable names of this API's failures.
     #[must_use]
     pub fn into_failure(self, classes: &FailureClasses) -> Failure {
@@ -313,6 +331,7 @@ pub struct ApiClient {
     dialect: Dialect,
     asked_to_wait: Mutex<Option<(Instant, String)>>,
     made: AtomicU64,
+    measured_as: Option<Api>,
 }
 
 /// A credential at hand.
@@ -344,7 +363,15 @@ impl ApiClient {
             dialect: Dialect::default(),
             asked_to_wait: Mutex::default(),
             made: AtomicU64::new(0),
+            measured_as: None,
         }
+    }
+
+    /// The same client, whose calls count in the metrics of this API.
+    #[must_use]
+    pub fn measured_as(mut self, api: Api) -> Self {
+        self.measured_as = Some(api);
+        self
     }
 
     /// The same client for an API that speaks in a way of its own.
@@ -450,7 +477,9 @@ impl ApiClient {
             let body = bounded_body(response).await?;
             Ok::<_, ExchangeError>(Reply { status, headers, body })
         };
+        let under_way = UnderWay { api: self.measured_as, begun: Instant::now(), is_over: false };
         let result = exchange.await;
+        under_way.ends();
         self.breaker.record(match &result {
             Ok(reply) => self.is_at_fault(reply),
             Err(_) => true,
@@ -495,6 +524,17 @@ impl ApiClient {
     }
 
     fn judge(&self, reply: Reply, what: &'static str) -> Result<Reply, CallError> {
+        self.verdict(reply, what).inspect_err(|error| self.count(error))
+    }
+
+    /// Counts an error in the metrics.
+    fn count(&self, error: &CallError) {
+        if let (Some(api), Some(kind)) = (self.measured_as, error.kind()) {
+            calls::failed(api, kind);
+        }
+    }
+
+    fn verdict(&self, reply: Reply, what: &'static str) -> Result<Reply, CallError> {
         let api = self.settings.name;
         let status = reply.status;
         let parameter = self.settings.credential_parameter;
@@ -637,20 +677,48 @@ impl ApiRequest<'_> {
     pub async fn send_with_headers(self, deadline: Deadline) -> (HeaderMap, Result<Reply, CallError>) {
         match self.client.send(self.request, deadline).await {
             Ok(reply) => (reply.headers.clone(), self.client.judge(reply, self.what)),
-            Err(error) => (HeaderMap::new(), Err(error)),
+            Err(error) => {
+                self.client.count(&error);
+                (HeaderMap::new(), Err(error))
+            }
         }
     }
 
     /// Sends it and reads the answer as JSON.
     pub async fn read<T: DeserializeOwned>(self, deadline: Deadline) -> Result<T, CallError> {
-        let (api, what) = (self.client.settings.name, self.what);
+        let (client, what) = (self.client, self.what);
         let reply = self.send(deadline).await?;
-        serde_json::from_slice(&reply.body).map_err(|error| CallError::Unreadable {
-            api,
-            what,
+        serde_json::from_slice(&reply.body).map_err(|error| {
             // The position alone: the words around it may be personal.
-            problem: format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column()),
+            let problem = format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column());
+            let error = CallError::Unreadable { api: client.settings.name, what, problem };
+            client.count(&error);
+            error
         })
+    }
+}
+
+/// A call that is being made. One that is cut off, because the work it belongs to is, counts as not answered.
+struct UnderWay {
+    api: Option<Api>,
+    begun: Instant,
+    is_over: bool,
+}
+
+impl UnderWay {
+    fn ends(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(api) = self.api {
+            calls::took(api, self.begun.elapsed());
+            if !self.is_over {
+                calls::failed(api, ErrorKind::NoAnswer);
+            }
+        }
     }
 }
 
@@ -936,6 +1004,46 @@ mod tests {
         client.request(Method::GET, &["x"], "x").send(soon()).await.expect("an answer");
         let held = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("held");
         assert!(matches!(held, CallError::AskedToWait { .. }), "{held:?}");
+    }
+
+    #[tokio::test]
+    async fn calls_are_measured_and_their_errors_told_apart_by_kind() {
+        use crate::calls::{Api, ErrorKind, gathered};
+        let kinds = [
+            (200, None),
+            (404, None),
+            (429, Some(ErrorKind::RateLimited)),
+            (503, Some(ErrorKind::Unavailable)),
+            (401, Some(ErrorKind::Unauthorized)),
+            (422, Some(ErrorKind::Rejected)),
+            (302, Some(ErrorKind::Unreadable)),
+        ];
+        for (status, kind) in kinds {
+            let server = answering(ResponseTemplate::new(status).set_body_string("dana@acme.example")).await;
+            let client = client(&server).measured_as(Api::Crm);
+            let (_, calls) = gathered(client.request(Method::GET, &["x"], "x").send(soon())).await;
+            assert_eq!(calls.of(Api::Crm), (1, kind.map(|kind| (kind, 1)).into_iter().collect()), "{status}");
+            assert_eq!(calls.of(Api::Nylas), (0, Vec::new()));
+        }
+        let server = answering(ResponseTemplate::new(200).set_body_string("no JSON")).await;
+        let client = client(&server).measured_as(Api::Crm);
+        let read = client.request(Method::GET, &["x"], "x").read::<Value>(soon());
+        assert_eq!(gathered(read).await.1.of(Api::Crm), (1, vec![(ErrorKind::Unreadable, 1)]));
+    }
+
+    #[tokio::test]
+    async fn call_that_is_not_answered_in_time_or_cut_off_is_measured_and_one_that_is_not_made_is_not() {
+        use crate::calls::{Api, ErrorKind, gathered};
+        let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(30))).await;
+        let client = client(&server).measured_as(Api::Nylas);
+        let call = |left| client.request(Method::GET, &["x"], "x").send(Deadline::after(left));
+        let (_, too_late) = gathered(call(Duration::from_millis(200))).await;
+        assert_eq!(too_late.of(Api::Nylas), (1, vec![(ErrorKind::NoAnswer, 1)]));
+        let cut_off = tokio::time::timeout(Duration::from_millis(200), call(Duration::from_secs(20)));
+        let (_, cut_off) = gathered(cut_off).await;
+        assert_eq!(cut_off.of(Api::Nylas), (1, vec![(ErrorKind::NoAnswer, 1)]));
+        let (_, not_made) = gathered(call(Duration::ZERO)).await;
+        assert_eq!(not_made.of(Api::Nylas), (0, Vec::new()));
     }
 
     fn minted(server: &MockServer) -> ApiClient {

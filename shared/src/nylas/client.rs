@@ -79,12 +79,12 @@ impl From<NylasError> for Failure {
 }
 
 /// Calls Nylas.
-pub struct Nylas(ApiClient);
+pub struct Nylas(pub(super) ApiClient);
 
 /// What every answer is wrapped in.
 #[derive(Deserialize)]
-struct Answer<T> {
-    data: T,
+pub(super) struct Answer<T> {
+    pub(super) data: T,
     #[serde(default)]
     next_cursor: Option<String>,
 }

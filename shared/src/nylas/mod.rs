@@ -10,6 +10,7 @@ mod notified;
 pub mod scheduling;
 pub mod sending;
 mod time;
+pub mod webhooks;
 
 pub use client::{EventFilter, FAILURE_CLASSES, HeaderFields, MessageId, Nylas, NylasError, Page, Received};
 pub use notified::{object_in, told_at};

@@ -93,6 +93,31 @@ impl LocalEngine {
         self.signed(&what, "scheduler", reqwest::Method::DELETE, &path, &[], String::new()).await.map(drop)
     }
 
+    /// A schedule by its physical name; none if there is no such schedule.
+    pub async fn schedule(&self, name: &str) -> Result<Option<Value>, EngineError> {
+        let what = format!("looking at the schedule {name}");
+        let path = format!("/schedules/{name}?groupName=default");
+        match self.signed(&what, "scheduler", Method::GET, &path, &[], String::new()).await {
+            Ok(standing) => parse(&what, &standing).map(Some),
+            Err(EngineError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a schedule with a physical name that none has.
+    pub async fn make_schedule(&self, name: &str, schedule: &Value) -> Result<(), EngineError> {
+        let what = format!("making the schedule {name}");
+        let path = format!("/schedules/{name}");
+        self.signed(&what, "scheduler", Method::POST, &path, &[], schedule.to_string()).await.map(drop)
+    }
+
+    /// Changes a schedule, by its physical name, to what is given.
+    pub async fn change_schedule(&self, name: &str, schedule: &Value) -> Result<(), EngineError> {
+        let what = format!("changing the schedule {name}");
+        let path = format!("/schedules/{name}");
+        self.signed(&what, "scheduler", Method::PUT, &path, &[], schedule.to_string()).await.map(drop)
+    }
+
     /// Gives a schedule another expression, by its physical name; the rest of it stays as it is.
     pub async fn repeat_schedule(&self, name: &str, expression: &str) -> Result<(), EngineError> {
         let what = format!("changing the schedule {name}");
@@ -100,8 +125,7 @@ impl LocalEngine {
         let standing = self.signed(&what, "scheduler", Method::GET, &path, &[], String::new()).await?;
         let mut schedule: Value = parse(&what, &standing)?;
         schedule["ScheduleExpression"] = expression.into();
-        let path = format!("/schedules/{name}");
-        self.signed(&what, "scheduler", Method::PUT, &path, &[], schedule.to_string()).await.map(drop)
+        self.change_schedule(name, &schedule).await
     }
 
     /// Kills every process that a function runs in, in the middle of whatever it does, and returns their ids.

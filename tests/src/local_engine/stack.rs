@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::{EngineError, LocalEngine, Tools};
+use super::{EngineError, LocalEngine, LogLine, Tools};
 
 /// How many of a command's last lines its error repeats.
 const KEPT_LINES: usize = 25;
@@ -161,6 +161,19 @@ impl Tools {
         })
     }
 
+    /// The lines that functions of a stack in AWS, named by their folders, have written within a day.
+    pub async fn logs_of_a_day(&self, stack: &Stack, functions: &[&str]) -> Result<Vec<LogLine>, EngineError> {
+        let mut lines = Vec::new();
+        for function in functions {
+            let log_group = stack.log_group(function);
+            let mut command = self.sam_command(None);
+            command.args(["logs", "--output", "json", "--start-time", "24hours ago", "--cw-log-group", &log_group]);
+            let text = run("sam logs", command, |_| {}).await?;
+            lines.extend(text.lines().filter_map(|line| logged(line, &log_group)));
+        }
+        Ok(lines)
+    }
+
     /// The outputs of a deployed stack; in AWS if there is no `endpoint`.
     pub async fn stack(&self, name: &str, endpoint: Option<&str>) -> Result<Stack, EngineError> {
         let mut command = self.sam_command(endpoint);
@@ -175,6 +188,16 @@ impl Tools {
             outputs: outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect(),
         })
     }
+}
+
+/// A line of a log as SAM prints it; none if it is one of SAM's own.
+fn logged(printed: &str, log_group: &str) -> Option<LogLine> {
+    let event: Value = serde_json::from_str(printed).ok()?;
+    Some(LogLine {
+        log_group: log_group.to_owned(),
+        timestamp: event["timestamp"].as_i64()?,
+        text: event["message"].as_str()?.trim_end().to_owned(),
+    })
 }
 
 /// One `Key="value"` as SAM reads it: in quotes, with quotes and backslashes escaped.
@@ -247,7 +270,15 @@ async fn forward(
 
 #[cfg(test)]
 mod tests {
-    use super::parameter_override;
+    use super::{logged, parameter_override};
+
+    #[test]
+    fn a_line_of_a_log_is_read_as_sam_prints_it_and_sams_own_lines_are_not() {
+        let line =
+            logged(r#"{"eventId": "1", "timestamp": 7, "message": "{\"Logged\":1}\n"}"#, "group").expect("a line");
+        assert_eq!((line.timestamp, line.text.as_str()), (7, r#"{"Logged":1}"#));
+        assert!(logged("You can now use 'sam logs'", "group").is_none());
+    }
 
     #[test]
     fn a_parameter_keeps_blanks_quotes_and_backslashes() {
