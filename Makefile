@@ -17,7 +17,7 @@ CARGO_SET := --locked --workspace --features crm-autopilot-shared/testing
 # JSON=1 prints an answer of the operator for programs.
 AS_JSON = $(if $(filter-out 0 no,$(JSON)),--json)
 
-.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget dead-letters redrive park drop subscribe
+.PHONY: help tools build build-local demo up down send backfill reconcile sync invite auto-join media set-up never-log triage-rules simulate labelled quick test endurance benchmark benchmark-batch clean metrics doctor forget dead-letters redrive park drop subscribe story replay
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,22 @@ media: ## Make a link that opens a file of a meeting: REFERENCE=<s3://… as the
 set-up: ## Make and check what the CRM and the ticket system need once, such as fields of their own: [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
 	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) set-up
+
+# Ids hold anything: they reach the shell by its environment.
+story: ## Tell all that is known of a notification, message, event, notetaker, contact, ticket or customer: ID=<id> [GRANT=<grant>] [STACK=<stack in AWS>]
+	@if [ -z "$${ID:-}" ]; then echo "name something: make story ID=<the id of a notification, message, event, notetaker, contact or ticket, or a customer's address>" >&2; exit 1; fi
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give story id="$$ID" $${GRANT:+grant_id="$$GRANT"}
+
+replay: ## Have notifications decided once more; shows what would be done, LIVE=1 does it: FILE=<body or sample> | UNROUTABLE=1 | KIND=message|event|notetaker|contact ID=<id> GRANT=<grant> [CALENDAR=<id>] [AGAIN=1] [LIVE=1] [STACK=<stack in AWS>]
+	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
+	@replay() { $(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give replay "$$@" \
+	  $(if $(filter-out 0 no,$(AGAIN)),again:=true) $(if $(filter-out 0 no,$(LIVE)),dry_run:=false); }; \
+	if [ -n "$${FILE:-}" ]; then body="$$(cat -- "$$FILE")"; replay notification="$$body"; \
+	elif [ -n "$(filter-out 0 no,$(UNROUTABLE))" ]; then replay from=unroutable; \
+	elif [ -n "$${KIND:-}" ] && [ -n "$${ID:-}" ] && [ -n "$${GRANT:-}" ]; then \
+	  replay kind="$$KIND" id="$$ID" grant_id="$$GRANT" $${CALENDAR:+calendar_id="$$CALENDAR"}; \
+	else echo "name what: make replay FILE=events/email-activity/inbound-known-contact.json, or UNROUTABLE=1, or KIND=message ID=<id> GRANT=<grant>" >&2; exit 1; fi
 
 doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>] [JSON=1]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi

@@ -49,6 +49,8 @@ mod onboarding;
 mod operator;
 #[path = "end_to_end/subscribe.rs"]
 mod subscribe;
+#[path = "end_to_end/story.rs"]
+mod story;
 #[path = "end_to_end/support.rs"]
 mod support;
 #[path = "end_to_end/vendors.rs"]

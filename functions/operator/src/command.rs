@@ -630,6 +630,7 @@ fn no_span((beginning, at): (&'static str, i64), (end, until): (&'static str, i6
 mod tests {
     use super::*;
     use crate::joining_rules::Order as JoiningOrder;
+    use crate::replay::asked::What as ReplayedFrom;
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
@@ -914,9 +915,23 @@ mod tests {
                     assert!(matches!(asked.order, JoiningOrder::Set(_)), "{name}");
                 }
                 ("auto-join-off", Ok(Request::AutoJoin(asked))) => assert_eq!(asked.order, JoiningOrder::Remove),
+                ("story", Ok(Request::Story(asked))) => assert_eq!(asked.grant, None, "{name}"),
+                ("story-within-an-account", Ok(Request::Story(asked))) => assert!(asked.grant.is_some(), "{name}"),
+                ("replay-a-message", Ok(Request::Replay(asked))) => assert!(asked.dry_run, "{name}"),
+                ("replay-a-notification-again", Ok(Request::Replay(asked))) => {
+                    assert!(asked.again && !asked.dry_run, "{name}");
+                }
+                ("replay-unroutable", Ok(Request::Replay(asked))) => {
+                    assert_eq!(asked.what, ReplayedFrom::Unroutable, "{name}")
+                }
+                ("story-of-nothing", Err(Refused { problem: BadCommand::Empty("id"), .. }))
+                | (
+                    "replay-no-notification",
+                    Err(Refused { problem: BadCommand::Wrong { field: "notification", .. }, .. }),
+                ) => {}
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }
-        assert_eq!(samples.len(), 34);
+        assert_eq!(samples.len(), 41);
     }
 }

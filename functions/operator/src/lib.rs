@@ -26,6 +26,8 @@
 //! - [`mod@set_up`]: sees to what the CRM and the ticket system need once.
 //! - [`subscribe`]: sees to the webhook at Nylas and to its secret.
 //! - [`mod@forget`]: removes what the stack holds of a person.
+//! - [`story`]: tells all that is known of a notification, an object or a customer.
+//! - [`replay`]: has notifications decided once more.
 //! - [`ports`]: what these need of Nylas, of the archive and of the list of support mailboxes.
 
 pub mod auto_join;

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use operator::letters::in_aws::AwsLetters;
 use operator::doctor::StackInAws;
 use operator::forget::in_aws::HeldInAws;
+use operator::letters::in_aws::AwsLetters;
 use operator::operate::Ports;
 use operator::ports::ListedMailboxes;
 use operator::replay::aws::InAws as Replaying;

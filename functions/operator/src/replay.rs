@@ -328,10 +328,13 @@ fn seen_before(before: Option<&Record>, content: &str, now: jiff::Timestamp) -> 
         Standing::DeadLetter => {
             "it lies in the dead-letter queue: `make redrive` decides it again and takes it out of there".to_owned()
         }
-        Standing::Retrying | Standing::HandedBack | Standing::InProgress | Standing::CutOff => {
+        Standing::Retrying | Standing::PutBack | Standing::HandedBack | Standing::InProgress | Standing::CutOff => {
             "it is still at work or tried again by itself".to_owned()
         }
         Standing::GivenUp => "it was given up".to_owned(),
+        Standing::Parked => {
+            "it was set aside: `make redrive` decides it again and takes it out of where it lies".to_owned()
+        }
         Standing::Waiting | Standing::Held | Standing::Decided => {
             if record.content().is_none_or(|known| known == content) {
                 return (decision.map(Decision::to_string), true, String::new());

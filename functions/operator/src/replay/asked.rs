@@ -61,6 +61,10 @@ struct Fields {
     object: Option<ObjectFields>,
     again: Option<bool>,
     dry_run: Option<bool>,
+    /// With it the fields of an object stand here, one by one, as a command line gives them.
+    kind: Option<Kind>,
+    grant_id: Option<String>,
+    calendar_id: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -108,7 +112,15 @@ impl ReplayOf {
     /// If they are no such request.
     pub fn read(fields: Map<String, Value>) -> Result<Self, BadCommand> {
         let given = fields.clone();
-        let fields: Fields = fields_of(fields)?;
+        let mut fields: Fields = fields_of(fields)?;
+        if let Some(kind) = fields.kind.filter(|_| fields.object.is_none()) {
+            let (id, grant_id, calendar_id) = (fields.id.take(), fields.grant_id.take(), fields.calendar_id.take());
+            fields.object = Some(ObjectFields { kind, id, grant_id, calendar_id });
+        } else if fields.kind.is_some() || fields.grant_id.is_some() || fields.calendar_id.is_some() {
+            let problem =
+                "`kind`, `id`, `grant_id` and `calendar_id` name an object together, in `object` or without it";
+            return Err(wrong("object", "named in part", problem));
+        }
         let id = filled("id", fields.id)?;
         if id.is_some() && fields.from != Some(From::DeadLetter) {
             let problem =
@@ -277,6 +289,8 @@ mod tests {
             calendar: Some("c".to_owned()),
         };
         assert_eq!(object, expected);
+        let one_by_one = json!({ "kind": "event", "id": "e", "grant_id": "g", "calendar_id": "c" });
+        assert_eq!(read(&one_by_one).expect("a request").what, What::Object(expected));
     }
 
     #[test]
@@ -303,6 +317,7 @@ mod tests {
                 json!({ "object": { "kind": "message", "id": "m", "grant_id": "g", "calendar_id": "c" } }),
                 "for an event alone",
             ),
+            (json!({ "id": "m", "grant_id": "g" }), "name an object together"),
             (json!({ "file": "x" }), "unknown field `file`"),
         ] {
             let told = refused(&event);

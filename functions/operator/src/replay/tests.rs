@@ -1,3 +1,5 @@
+//! The command `replay`, in process: what goes where, what is a duplicate, and what stays in the unroutable queue.
+
 use super::testing::Done;
 use super::*;
 use crate::story::tests::{decided, invocation, operator};

@@ -86,3 +86,93 @@ impl Records for Tables {
         }
     }
 }
+
+/// For tests: AWS, which gives the listed answers one after another.
+#[cfg(test)]
+pub mod testing {
+    use aws_sdk_dynamodb::config::retry::RetryConfig;
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+    use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
+    use aws_smithy_types::body::SdkBody;
+    use serde_json::Value;
+    use shared::aws::SdkConfig;
+
+    /// AWS with these answers.
+    pub fn replaying(answers: &[Value]) -> (StaticReplayClient, SdkConfig) {
+        let events = answers.iter().map(|answer| {
+            let request = http::Request::builder().uri("https://unused.example").body(SdkBody::empty()).expect("whole");
+            let answer = http::Response::builder().status(200).body(SdkBody::from(answer.to_string())).expect("whole");
+            ReplayEvent::new(request, answer)
+        });
+        let client = StaticReplayClient::new(events.collect());
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "AKID", "secret", None, None, "tests",
+            )))
+            .retry_config(RetryConfig::disabled())
+            .http_client(client.clone())
+            .build();
+        (client, config)
+    }
+
+    /// The operations and bodies of the calls, in order.
+    pub fn calls_of(client: &StaticReplayClient) -> Vec<(String, Value)> {
+        let call = |request: &aws_sdk_dynamodb::config::http::HttpRequest| {
+            let target = request.headers().get("x-amz-target").expect("a JSON protocol names its operation").to_owned();
+            let body = request.body().bytes().expect("the body is in memory");
+            (target, serde_json::from_slice(body).expect("JSON"))
+        };
+        client.actual_requests().map(call).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{calls_of, replaying};
+    use super::*;
+    use serde_json::json;
+
+    fn tables(sdk: &SdkConfig) -> Tables {
+        Tables::new(sdk, "stack".to_owned(), "dedup".to_owned(), "links".to_owned())
+    }
+
+    #[tokio::test]
+    async fn item_is_read_consistently_and_as_it_is_stored() {
+        let item = json!({
+            "pk": { "S": "ticket#T-1" }, "revision": { "N": "2" }, "state": { "S": "live" },
+            "facts": { "M": { "participants": { "L": [{ "S": "dana@acme.example" }] }, "incident": { "BOOL": false } } },
+        });
+        let (client, sdk) = replaying(&[json!({ "Item": item }), json!({})]);
+        let tables = tables(&sdk);
+        let read = tables.item(Shelf::Links, "ticket#T-1").await.expect("read").expect("an item");
+        assert_eq!((&read["revision"], &read["facts"]["incident"]), (&json!(2), &json!(false)));
+        assert_eq!(read["facts"]["participants"], json!(["dana@acme.example"]));
+        assert_eq!(tables.item(Shelf::Decisions, "email-activity#n").await, Ok(None));
+        let calls = calls_of(&client);
+        assert!(
+            calls.iter().all(|(target, call)| target == "DynamoDB_20120810.GetItem" && call["ConsistentRead"] == true)
+        );
+        assert_eq!(calls[0].1["Key"], json!({ "pk": { "S": "ticket#T-1" } }));
+        assert_eq!((&calls[0].1["TableName"], &calls[1].1["TableName"]), (&json!("links"), &json!("dedup")));
+    }
+
+    #[tokio::test]
+    async fn records_about_an_object_are_read_page_by_page_the_newest_first_up_to_as_many_as_are_wanted() {
+        let item = |id: &str| json!({ "pk": { "S": id }, "object_id": { "S": "m-1" } });
+        let more = json!({ "pk": { "S": "b" }, "object_id": { "S": "m-1" }, "updated_at": { "S": "t" } });
+        let pages = [
+            json!({ "Items": [item("a"), item("b")], "LastEvaluatedKey": more }),
+            json!({ "Items": [item("c")], "LastEvaluatedKey": more }),
+        ];
+        let (client, sdk) = replaying(&pages);
+        let found = tables(&sdk).about("m-1", 3).await.expect("read");
+        assert_eq!(found.iter().map(|item| &item["pk"]).collect::<Vec<_>>(), ["a", "b", "c"]);
+        let calls = calls_of(&client);
+        assert_eq!(calls.len(), 2, "no more than are wanted");
+        assert_eq!((&calls[0].1["ScanIndexForward"], &calls[0].1["IndexName"]), (&json!(false), &json!("by-object")));
+        assert_eq!((&calls[0].1["Limit"], &calls[1].1["Limit"]), (&json!(3), &json!(1)));
+        assert_eq!(calls[1].1["ExclusiveStartKey"], more);
+    }
+}

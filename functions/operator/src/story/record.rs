@@ -38,10 +38,14 @@ pub enum Standing {
     DeadLetter,
     /// It was given up, and its message lies in no dead-letter queue any more.
     GivenUp,
+    /// Its message was set aside by hand.
+    Parked,
     /// A try of it ended without a verdict, and nobody is at work on it.
     CutOff,
     /// The last try failed, and another one follows.
     Retrying,
+    /// Its message was put back into the queue by hand.
+    PutBack,
     /// It was handed back untried, and comes again.
     HandedBack,
     /// Somebody is at work on it.
@@ -119,6 +123,8 @@ impl Record {
             Some("failed") if self.text("dead_lettered_by").is_some() => Standing::DeadLetter,
             Some("failed") => match self.text("outcome").as_deref() {
                 Some("failed") => Standing::GivenUp,
+                Some("parked") => Standing::Parked,
+                Some("redriven") => Standing::PutBack,
                 Some(_) => Standing::Retrying,
                 None => Standing::HandedBack,
             },
@@ -175,6 +181,14 @@ impl Record {
             moments.push(self.moment(Some(at), "taken up", why, json!({ "claims": claims })));
         }
         moments.extend(self.failed());
+        if let Some(at) = self.time("redriven_at") {
+            let why = "into its queue, out of the dead-letter queue".to_owned();
+            moments.push(self.moment(Some(at), "put back", why, Value::Null));
+        }
+        if let Some(at) = self.time("parked_at") {
+            let because = self.text("parked_because").unwrap_or_else(|| "nobody said why".to_owned());
+            moments.push(self.moment(Some(at), "set aside", because, Value::Null));
+        }
         moments.extend(self.decided());
         moments.extend(self.now(now));
         moments
@@ -243,6 +257,10 @@ impl Record {
         let why = match self.standing(now) {
             Standing::DeadLetter => since("in the dead-letter queue"),
             Standing::GivenUp => since("given up; the message lies in no dead-letter queue any more"),
+            Standing::Parked => {
+                "set aside by hand; it ends 35 days after that unless it is put back or dropped before".to_owned()
+            }
+            Standing::PutBack => "put back into its queue by hand; it comes again".to_owned(),
             Standing::CutOff => format!(
                 "nobody is at work on it: {} claims have ended without a verdict; it comes again when its message is shown again",
                 self.count("unresolved_claims").max(1)
@@ -280,6 +298,14 @@ impl Record {
                 remedy(&self.text("class").unwrap_or_default()),
                 quoted(id)
             ),
+            Standing::Parked => format!(
+                "{whose}: it was set aside by hand ({}). To have it decided after all: make redrive ID={}",
+                self.text("parked_because").unwrap_or_else(|| self.failure()),
+                quoted(id)
+            ),
+            Standing::PutBack => {
+                format!("{whose}: it was put back into its queue by hand and comes again; ask again in a minute.")
+            }
             Standing::GivenUp => {
                 format!(
                     "{whose}: it was given up ({}), and its message lies in no dead-letter queue any more: it was put back, \
@@ -414,6 +440,23 @@ mod tests {
         let taken_out =
             record(json!({ "state": "failed", "outcome": "failed", "class": "crm.rejected", "failures": 1 }));
         assert_eq!(taken_out.standing(now()), Standing::GivenUp);
+    }
+
+    #[test]
+    fn letter_that_was_set_aside_or_put_back_by_hand_says_so_with_the_reason() {
+        let parked = record(json!({
+            "state": "failed", "outcome": "parked", "class": "crm.rejected", "failures": 1,
+            "parked_at": "2026-03-01T09:59:30.000Z", "parked_because": "waits for the new field",
+        }));
+        assert_eq!(parked.standing(now()), Standing::Parked);
+        assert!(!parked.standing(now()).needs_a_person(), "somebody has seen to it");
+        let line = ("2026-03-01T09:59:30Z".to_owned(), "set aside", "waits for the new field".to_owned());
+        assert!(told(&parked).contains(&line), "{:?}", told(&parked));
+        let back = record(json!({
+            "state": "failed", "outcome": "redriven", "redriven_at": "2026-03-01T09:59:30.000Z", "failures": 1,
+        }));
+        assert_eq!(back.standing(now()), Standing::PutBack);
+        assert!(told(&back).iter().any(|(_, what, _)| *what == "put back"));
     }
 
     #[test]

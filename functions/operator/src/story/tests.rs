@@ -1,3 +1,5 @@
+//! The command `story`, in process: what is told of each kind of id, and what is not known.
+
 use super::testing::MemoryRecords;
 use super::*;
 use crate::command::Request;
