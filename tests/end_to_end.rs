@@ -47,10 +47,10 @@ mod notetakers;
 mod onboarding;
 #[path = "end_to_end/operator.rs"]
 mod operator;
-#[path = "end_to_end/subscribe.rs"]
-mod subscribe;
 #[path = "end_to_end/story.rs"]
 mod story;
+#[path = "end_to_end/subscribe.rs"]
+mod subscribe;
 #[path = "end_to_end/support.rs"]
 mod support;
 #[path = "end_to_end/vendors.rs"]

@@ -458,11 +458,7 @@ fn the_operator_may_do_what_its_commands_need_on_what_they_are_about_and_nothing
             ["DedupTable.Arn}/index/by-object", "DedupTable.Arn}/index/dead-letters"].map(str::to_owned).to_vec(),
         ),
         ("InviteOnceAndRememberTheSetUp", &["dynamodb:PutItem"], one("LinksTable")),
-        (
-            "ReadTheArchive",
-            &["s3:GetObject"],
-            ["/bodies/*", "/media/*", "/settings/*"].map(str::to_owned).to_vec(),
-        ),
+        ("ReadTheArchive", &["s3:GetObject"], ["/bodies/*", "/media/*", "/settings/*"].map(str::to_owned).to_vec()),
         ("SetAsideAndCarryBodies", &["s3:PutObject"], one("/bodies/*")),
         ("ForgetInTheArchive", &["s3:DeleteObject"], ["/bodies/*", "/media/*"].map(str::to_owned).to_vec()),
         ("ListTheArchive", &["s3:ListBucket"], one("ArchiveBucket")),
@@ -471,11 +467,7 @@ fn the_operator_may_do_what_its_commands_need_on_what_they_are_about_and_nothing
             &["cloudformation:DescribeStacks", "cloudformation:ListStackResources"],
             one("AWS::StackId"),
         ),
-        (
-            "ForgetTimers",
-            &["scheduler:GetSchedule", "scheduler:DeleteSchedule"],
-            one(":schedule/${ScheduleGroup}/*"),
-        ),
+        ("ForgetTimers", &["scheduler:GetSchedule", "scheduler:DeleteSchedule"], one(":schedule/${ScheduleGroup}/*")),
         ("ListTimers", &["scheduler:ListSchedules"], one("*")),
         (
             "LookAtSchedules",
@@ -490,9 +482,15 @@ fn the_operator_may_do_what_its_commands_need_on_what_they_are_about_and_nothing
         (
             "ReadItsSecrets",
             &["secretsmanager:GetSecretValue"],
-            ["NylasApiKeySecret", "CrmApiKeySecret", "CrmRefreshTokenSecret", "TicketApiKeySecret", "SupportGrantsSecret"]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                "NylasApiKeySecret",
+                "CrmApiKeySecret",
+                "CrmRefreshTokenSecret",
+                "TicketApiKeySecret",
+                "SupportGrantsSecret",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         ),
         ("TellWhichSecretsAreEmpty", &["secretsmanager:DescribeSecret"], secrets),
         (
@@ -956,6 +954,14 @@ fn tables_are_billed_by_use_forget_by_time_and_those_that_matter_can_be_restored
                     "ProjectionType": "INCLUDE",
                     "NonKeyAttributes": ["function", "object_id", "decision"],
                 },
+            },
+            {
+                "IndexName": "dead-letters",
+                "KeySchema": [
+                    { "AttributeName": "dead_lettered_by", "KeyType": "HASH" },
+                    { "AttributeName": "updated_at", "KeyType": "RANGE" },
+                ],
+                "Projection": { "ProjectionType": "ALL" },
             },
         ])
     );
