@@ -818,7 +818,8 @@ async fn hold_lease(world: &World, function: &'static str, id: &str, body: &str)
     };
     let (now, key, content) = (Timestamp::now(), LeaseKey::new(function, &notification), content_digest(body));
     let until = now.checked_add(SignedDuration::from_secs(2)).unwrap_or(now);
-    let claimed = leases.claim(&ClaimRequest { key: &key, about: &about, content: &content, now, until }).await;
+    let request = ClaimRequest { key: &key, about: &about, content: &content, now, until, queued_at: now, trace: None };
+    let claimed = leases.claim(&request).await;
     claimed.map_err(|error| ViewError::Aws { what: "writing the dedup table", problem: error.0 })?;
     Ok(())
 }
