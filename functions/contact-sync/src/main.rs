@@ -19,9 +19,9 @@ async fn main() -> Result<(), Error> {
         if event.payload.get("Records").is_none() {
             let trace = event.context.xray_trace_id.clone();
             // In boxes: the clients' calls nest so deep that the compiler would give up on the type of them all.
-            let begin = Box::pin(rules.begin(event.payload, &event.context.request_id));
-            let begin = Box::pin(shared::trace::belonging_to(trace, begin));
-            let begun = shared::calls::measured(FUNCTION, begin).await?;
+            let work = Box::pin(rules.begin(event.payload, &event.context.request_id));
+            let work = Box::pin(shared::trace::belonging_to(trace, work));
+            let begun = shared::calls::measured(FUNCTION, work).await?;
             return Ok::<Value, Error>(serde_json::to_value(begun)?);
         }
         let batch: SqsEvent = serde_json::from_value(event.payload)?;
