@@ -170,5 +170,8 @@ fn quoted(value: &str) -> String {
 
 /// What names the same letters on the command line.
 fn typed(selection: &Selection) -> String {
-    selection.fields().iter().map(|(field, value)| format!(" {}={}", field.to_uppercase(), quoted(value))).collect()
+    let given = selection.fields();
+    let words =
+        given.iter().flat_map(|(field, value)| [" ".to_owned(), field.to_uppercase(), "=".to_owned(), quoted(value)]);
+    words.collect()
 }

@@ -283,9 +283,10 @@ async fn completion_keeps_the_decision_for_35_days() {
 
 #[tokio::test]
 async fn only_a_decision_that_waits_is_in_the_index_of_those_that_do() {
-    for (name, update) in
-        [("complete", "REMOVE lease_until, waiting_grant"), ("complete and wait", "waiting_grant = grant_id")]
-    {
+    for (name, update) in [
+        ("complete", "REMOVE lease_until, dead_lettered_by, waiting_grant"),
+        ("complete and wait", "waiting_grant = grant_id"),
+    ] {
         let (client, _) = settle(name, &json_answer(200, &json!({}))).await;
         let (_, body) = only_call(&client);
         let text = body["UpdateExpression"].as_str().expect("an update");

@@ -435,7 +435,7 @@ fn selection_of(
     [older_than, newer_than]: [Option<String>; 2],
 ) -> Result<Selection, BadCommand> {
     let function = filled("function", function)?;
-    let function = function.map(|name| worker_named(&name).ok_or_else(|| no_function(name))).transpose()?;
+    let function = function.map(|name| worker_named(&name).ok_or_else(|| no_function(&name))).transpose()?;
     let (older_than, newer_than) = (span("older_than", older_than)?, span("newer_than", newer_than)?);
     if let (Some(older), Some(newer)) = (&older_than, &newer_than)
         && older.length >= newer.length
@@ -461,7 +461,7 @@ fn span(field: &'static str, given: Option<String>) -> Result<Option<Span>, BadC
     }
 }
 
-fn no_function(name: String) -> BadCommand {
+fn no_function(name: &str) -> BadCommand {
     let [others @ .., last] = WORKERS.map(|(_, function)| format!("`{function}`"));
     let problem = format!("the functions with a dead-letter queue are {} and {last}", others.join(", "));
     BadCommand::Wrong { field: "function", value: format!("`{name}`"), problem }

@@ -152,18 +152,15 @@ impl Letter {
     pub fn of_schedule(received: &Received, queues: &Queues) -> Self {
         let attribute = |name: &str| received.attributes.get(name).map(String::as_str);
         let record = serde_json::from_str::<Value>(&received.body).unwrap_or_default();
-        let (body, class, reason) = match record.get("requestPayload") {
-            Some(payload) => {
-                let words = record["responsePayload"]["errorMessage"].as_str();
-                let condition = record["requestContext"]["condition"].as_str();
-                let reason = words.or(condition).unwrap_or("the function failed and did not say why");
-                (payload.to_string(), FUNCTION_FAILED, reason.to_owned())
-            }
-            None => {
-                let code = attribute("ERROR_CODE").unwrap_or("no code");
-                let words = attribute("ERROR_MESSAGE").unwrap_or("the schedule did not say why");
-                (received.body.clone(), NOT_DELIVERED, format!("{code}: {words}"))
-            }
+        let (body, class, reason) = if let Some(payload) = record.get("requestPayload") {
+            let words = record["responsePayload"]["errorMessage"].as_str();
+            let condition = record["requestContext"]["condition"].as_str();
+            let reason = words.or(condition).unwrap_or("the function failed and did not say why");
+            (payload.to_string(), FUNCTION_FAILED, reason.to_owned())
+        } else {
+            let code = attribute("ERROR_CODE").unwrap_or("no code");
+            let words = attribute("ERROR_MESSAGE").unwrap_or("the schedule did not say why");
+            (received.body.clone(), NOT_DELIVERED, format!("{code}: {words}"))
         };
         let subject = Subject::of(&body);
         let is_whole = attribute("IS_PAYLOAD_TRUNCATED") != Some("true");

@@ -13,6 +13,7 @@ use super::ports::{
 use crate::stack_map::WORKERS;
 
 /// The queues of a stack, as SQS names them.
+#[must_use]
 pub fn queues() -> Queues {
     let url = |name: &str| format!("https://sqs.eu-west-1.amazonaws.com/123456789012/{name}");
     let workers = WORKERS.map(|(_, function)| WorkerQueues {

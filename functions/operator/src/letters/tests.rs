@@ -95,12 +95,10 @@ async fn moved_within(port: &impl Letters, event: &Value, left: Duration) -> Res
     Moving { port, order: &order, now: time(NOW), deadline: Deadline::after(left) }.carry_out().await
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "events are written where they are given")]
 async fn moved(port: &impl Letters, event: Value) -> Told {
     moved_within(port, &event, Duration::from_secs(30)).await.expect("an answer")
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "events are written where they are given")]
 async fn shown(port: &impl Letters, event: Value) -> Told {
     let LettersRequest::Show(showing) = asked(&event) else { panic!("{event} moves") };
     let known = known(port, &showing, Deadline::after(Duration::from_secs(30))).await.expect("what is known");
@@ -197,7 +195,7 @@ async fn letters_go_at_the_pace_that_was_asked_for_and_what_time_does_not_allow_
     let queue = dead_letters_of("email-activity");
     assert_eq!((port.visible(&queue) + port.sent().len(), port.hidden(&queue)), (25, 0));
     let again = told.again.expect("it goes on");
-    moved_within(&port, &again, Duration::from_secs(60)).await.expect("an answer");
+    moved_within(&port, &again, Duration::from_mins(1)).await.expect("an answer");
     assert_eq!(port.sent().len(), 25, "each once");
 }
 
