@@ -935,6 +935,14 @@ fn tables_are_billed_by_use_forget_by_time_and_those_that_matter_can_be_restored
                     "NonKeyAttributes": ["function", "object_id", "decision"],
                 },
             },
+            {
+                "IndexName": "dead-letters",
+                "KeySchema": [
+                    { "AttributeName": "dead_lettered_by", "KeyType": "HASH" },
+                    { "AttributeName": "updated_at", "KeyType": "RANGE" },
+                ],
+                "Projection": { "ProjectionType": "ALL" },
+            },
         ])
     );
 }
