@@ -133,7 +133,7 @@ impl Line {
 }
 
 /// What one invocation replays.
-struct Run<'a, P: Ports> {
+struct Replaying<'a, P: Ports> {
     operator: &'a Operator<P>,
     invocation: &'a Invocation,
     support: HashSet<String>,
@@ -152,7 +152,7 @@ impl<P: Ports> Operator<P> {
         }
         let support = self.support_mailboxes.grants().await.map_err(OperateError::Unlisted)?.into_iter().collect();
         let ReplayOf { again, dry_run, .. } = *asked;
-        let run = Run { operator: self, invocation, support, again, dry_run };
+        let run = Replaying { operator: self, invocation, support, again, dry_run };
         let (lines, text) = match &asked.what {
             What::Notifications(bodies) => run.notifications(bodies).await?,
             What::Unroutable => run.unroutable().await?,
@@ -195,7 +195,7 @@ fn redriven_instead(id: Option<&str>) -> Told {
     Told { command: "replay", ready: true, rows: Vec::new(), table: String::new(), text, again: Some(again) }
 }
 
-impl<P: Ports> Run<'_, P> {
+impl<P: Ports> Replaying<'_, P> {
     fn route(&self, body: &str) -> Routed {
         Routed::of(body, &self.support)
     }
@@ -219,13 +219,14 @@ impl<P: Ports> Run<'_, P> {
         for body in bodies {
             lines.extend(self.one(body).await?);
         }
-        let mut text = String::new();
-        if !self.again && lines.iter().any(|line| line.becomes == Becomes::DecidedBefore) {
-            text = "What was decided before is a duplicate and changes nothing. With `again` (AGAIN=1) it gets an id of its \
+        let text = if !self.again && lines.iter().any(|line| line.becomes == Becomes::DecidedBefore) {
+            "What was decided before is a duplicate and changes nothing. With `again` (AGAIN=1) it gets an id of its \
                     own and is decided once more; what stands in the CRM is not written a second time, and old news does \
                     not overwrite new."
-                .to_owned();
-        }
+                .to_owned()
+        } else {
+            String::new()
+        };
         Ok((lines, text))
     }
 
@@ -310,11 +311,10 @@ impl<P: Ports> Run<'_, P> {
         for line in &mut lines {
             line.before = known.as_ref().and_then(|record| Some(record.decision.as_ref()?.to_string()));
         }
-        let text = match known.is_some() {
-            true => {
-                "It is decided as Nylas holds it now, and what stands in the CRM is updated, not written a second time."
-            }
-            false => "No function has a record of it so far.",
+        let text = if known.is_some() {
+            "It is decided as Nylas holds it now, and what stands in the CRM is updated, not written a second time."
+        } else {
+            "No function has a record of it so far."
         };
         Ok(Ok((lines, text.to_owned())))
     }

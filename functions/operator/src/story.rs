@@ -235,13 +235,13 @@ pub mod testing {
 
     impl MemoryRecords {
         /// Puts an item under its key.
-        pub fn put(&self, shelf: Shelf, key: &str, item: Value) {
+        pub fn put(&self, table: Shelf, key: &str, item: Value) {
             let Value::Object(mut item) = item else { panic!("an item is an object") };
-            if shelf != Shelf::Customers {
+            if table != Shelf::Customers {
                 item.insert("pk".to_owned(), key.into());
             }
             let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-            items.insert((shelf as u8, key.to_owned()), item);
+            items.insert((table as u8, key.to_owned()), item);
         }
 
         fn up(&self) -> Result<(), StoreError> {
@@ -250,16 +250,16 @@ pub mod testing {
     }
 
     impl Records for MemoryRecords {
-        async fn item(&self, shelf: Shelf, key: &str) -> Result<Option<Map<String, Value>>, StoreError> {
+        async fn item(&self, table: Shelf, key: &str) -> Result<Option<Map<String, Value>>, StoreError> {
             self.up()?;
             let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(items.get(&(shelf as u8, key.to_owned())).cloned())
+            Ok(items.get(&(table as u8, key.to_owned())).cloned())
         }
 
         async fn about(&self, object: &str, most: usize) -> Result<Vec<Map<String, Value>>, StoreError> {
             self.up()?;
             let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_decisions = items.iter().filter(|((shelf, _), _)| *shelf == Shelf::Decisions as u8);
+            let of_decisions = items.iter().filter(|((table, _), _)| *table == Shelf::Decisions as u8);
             let mut found: Vec<_> = of_decisions
                 .map(|(_, item)| item)
                 .filter(|item| item.get("object_id") == Some(&object.into()))

@@ -47,7 +47,7 @@ pub struct Place {
 impl Routed {
     /// Routes a body as ingress does; an event of the product goes where ingress puts those.
     #[must_use]
-    pub fn of(body: &str, support_grants: &HashSet<String>) -> Self {
+    pub(crate) fn of(body: &str, support_grants: &HashSet<String>) -> Self {
         let envelope = match Envelope::parse(body) {
             Ok(envelope) => envelope,
             Err(problem) => return Self::of_the_product(body).unwrap_or_else(|| {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 
 use super::notification::{Routed, type_of};
-use super::{Becomes, Line, Replays as _, Run};
+use super::{Becomes, Line, Replaying, Replays as _};
 use crate::operate::{OperateError, Ports};
 use crate::story::moment::second_of;
 
@@ -46,7 +46,7 @@ impl Parked {
     }
 }
 
-impl<P: Ports> Run<'_, P> {
+impl<P: Ports> Replaying<'_, P> {
     /// Looks through the unroutable queue.
     pub(super) async fn unroutable(&self) -> Result<(Vec<Line>, String), OperateError> {
         let mut looked_at: Vec<Parked> = Vec::new();
@@ -79,9 +79,8 @@ impl<P: Ports> Run<'_, P> {
             ),
         };
         if more {
-            text = format!("{text} There are more: {MOST} are looked at a time; give the command again.")
-                .trim()
-                .to_owned();
+            let rest = format!("There are more: {MOST} are looked at a time; give the command again.");
+            text = if text.is_empty() { rest } else { format!("{text} {rest}") };
         }
         Ok((lines, text))
     }

@@ -45,8 +45,8 @@ fn read(item: HashMap<String, AttributeValue>, table: &str) -> Result<Map<String
 }
 
 impl Records for Tables {
-    async fn item(&self, shelf: Shelf, key: &str) -> Result<Option<Map<String, Value>>, StoreError> {
-        let (table, name) = match shelf {
+    async fn item(&self, table: Shelf, key: &str) -> Result<Option<Map<String, Value>>, StoreError> {
+        let (table, name) = match table {
             Shelf::Decisions => (self.decisions.as_str(), "pk"),
             Shelf::Links => (self.links.as_str(), "pk"),
             Shelf::Customers => (self.customers().await?, "email"),

@@ -72,14 +72,18 @@ pub async fn gather(records: &impl Records, asked: &StoryOf) -> Result<Gathered,
                 .await?
                 .into_iter()
                 .partition(|other| other.notification == record.notification);
-            same.into_iter().for_each(|same| found.add(same));
+            for record in same {
+                found.add(record);
+            }
             if !others.is_empty() {
                 found.others = Some((record.object.clone(), others.len()));
             }
         }
         found.add(record);
     }
-    by_object.into_iter().for_each(|record| found.add(record));
+    for record in by_object {
+        found.add(record);
+    }
 
     let mut keys = keys_of_records(&found.records);
     let grants: BTreeSet<&str> =
