@@ -70,16 +70,13 @@ async fn make_schedules(world: &World, resources: &BTreeMap<String, String>) -> 
         if world.engine.schedule(physical).await.expect("an answer").is_some() {
             continue;
         }
-        let (target, expression) = match output {
-            Some(output) => {
-                let url = queue(world, output);
-                let queue = url.rsplit('/').next().expect("a name");
-                (format!("arn:aws:sqs:us-east-1:000000000000:{queue}"), "rate(1 minute)")
-            }
-            None => {
-                let function = world.stack.function_name("ContactSync").expect("a name");
-                (format!("arn:aws:lambda:us-east-1:000000000000:function:{function}"), "cron(0 2 * * ? *)")
-            }
+        let (target, expression) = if let Some(output) = output {
+            let url = queue(world, output);
+            let queue = url.rsplit('/').next().expect("a name");
+            (format!("arn:aws:sqs:us-east-1:000000000000:{queue}"), "rate(1 minute)")
+        } else {
+            let function = world.stack.function_name("ContactSync").expect("a name");
+            (format!("arn:aws:lambda:us-east-1:000000000000:function:{function}"), "cron(0 2 * * ? *)")
         };
         let role = format!("arn:aws:iam::000000000000:role/{}", resources["SchedulerRole"]);
         let schedule = json!({

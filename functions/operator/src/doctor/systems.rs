@@ -83,10 +83,12 @@ fn needs(what: &str, items: &[SetUpItem]) -> Vec<Line> {
     let missing = |item: &&SetUpItem| matches!(item.state, SetUpState::Missing { .. });
     let without = items.iter().filter(|item| matches!(item.state, SetUpState::DoneWithout { .. })).count();
     let there = items.len() - items.iter().filter(missing).count() - without;
-    let mut seen = format!("it takes the credential; {there} of {} things that it needs are there", items.len());
-    if without > 0 {
-        seen.push_str(&format!(", {without} are done without: `make set-up` tells which"));
-    }
+    let done_without = match without {
+        0 => String::new(),
+        some => format!(", {some} are done without: `make set-up` tells which"),
+    };
+    let seen =
+        format!("it takes the credential; {there} of {} things that it needs are there{done_without}", items.len());
     let mut lines = vec![Line::ok(what, seen)];
     lines.extend(items.iter().filter_map(|item| match &item.state {
         SetUpState::Missing { remedy } => {
