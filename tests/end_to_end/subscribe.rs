@@ -86,7 +86,7 @@ async fn is_rotated_under_traffic(world: &World) {
     let traffic = futures_util::future::join_all((0..number).map(|number: u32| async move {
         tokio::time::sleep(Duration::from_millis(150) * number).await;
         let id = format!("rotated-{number}");
-        deliver_through(world, &if number % 30 == 0 { mail(&id) } else { opened(&id) }).await
+        deliver_through(world, &if number.is_multiple_of(30) { mail(&id) } else { opened(&id) }).await
     }));
     let (answer, deliveries) = tokio::join!(rotate, traffic);
     world.nylas.faults().clear();

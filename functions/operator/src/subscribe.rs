@@ -370,14 +370,12 @@ impl<W: Webhooks> Subscribing<'_, W> {
                 .to_owned()
         });
         self.row("secret", format!("{verb} {why}, and stored{older}"), to_do);
-        Ok(match standing {
-            // What Nylas answers to a rotation does not tell all of the webhook.
-            Some(webhook) => webhook,
-            None => {
-                self.row("webhook", format!("made for {} types of notifications", wanted.trigger_types.len()), None);
-                made.webhook
-            }
-        })
+        // What Nylas answers to a rotation does not tell all of the webhook.
+        if let Some(webhook) = standing {
+            return Ok(webhook);
+        }
+        self.row("webhook", format!("made for {} types of notifications", wanted.trigger_types.len()), None);
+        Ok(made.webhook)
     }
 
     /// Stores a secret that Nylas has made, beside those that stand. It is tried again and again: it is shown only once.
