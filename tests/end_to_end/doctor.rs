@@ -120,6 +120,15 @@ fn doctor_is_green_on_a_stack_that_is_well_and_tells_each_fault_in_its_own_line_
         let resources = resources(world).await;
         let made = make_schedules(world, &resources).await;
         let expired = mend_accounts(world).await;
+        let there = world.nylas.webhooks();
+        if there.is_empty() {
+            only_red(&examined(world).await, "the webhook at Nylas", "make subscribe");
+        }
+        told_to(world, &json!({"command": "subscribe"})).await;
+        nothing_is_red(world).await;
+        world.nylas.set_webhook_status(&world.nylas.webhooks()[0].id, "failed").expect("it is there");
+        only_red(&examined(world).await, "the webhook at Nylas", "make subscribe");
+        told_to(world, &json!({"command": "subscribe"})).await;
         nothing_is_red(world).await;
 
         let letters = queue(world, "CalendarSyncDeadLetter");

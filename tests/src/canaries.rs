@@ -6,7 +6,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::samples::{Sample, SampleError};
@@ -444,15 +443,12 @@ fn percent_decoded(text: &str) -> String {
     while let Some(place) = rest.find('%') {
         decoded.push_str(&rest[..place]);
         let code = rest.get(place + 1..place + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
-        match code.filter(u8::is_ascii) {
-            Some(code) => {
-                let _ = decoded.write_char(char::from(code));
-                rest = &rest[place + 3..];
-            }
-            None => {
-                decoded.push('%');
-                rest = &rest[place + 1..];
-            }
+        if let Some(code) = code.filter(u8::is_ascii) {
+            decoded.push(char::from(code));
+            rest = &rest[place + 3..];
+        } else {
+            decoded.push('%');
+            rest = &rest[place + 1..];
         }
     }
     decoded + rest

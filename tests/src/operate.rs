@@ -464,7 +464,7 @@ async fn watch(
         // Programs get the last answer alone.
         let mut say = |line: &str| {
             if form == Form::Table {
-                say(line)
+                say(line);
             }
         };
         if before.is_none() {

@@ -891,7 +891,12 @@ mod tests {
                 | ("media", Ok(Request::Media(_)))
                 | ("dead-letters" | "dead-letters-one-class", Ok(Request::Letters(LettersRequest::Show(_))))
                 | ("set-up", Ok(Request::SetUp))
-                | ("doctor", Ok(Request::Doctor)) => {}
+                | ("doctor", Ok(Request::Doctor))
+                | ("story-of-nothing", Err(Refused { problem: BadCommand::Empty("id"), .. }))
+                | (
+                    "replay-no-notification",
+                    Err(Refused { problem: BadCommand::Wrong { field: "notification", .. }, .. }),
+                ) => {}
                 ("forget", Ok(Request::Forget(asked))) => assert!(asked.dry_run, "{name}"),
                 ("forget-for-good", Ok(Request::Forget(asked))) => assert!(!asked.dry_run, "{name}"),
                 (
@@ -922,13 +927,8 @@ mod tests {
                     assert!(asked.again && !asked.dry_run, "{name}");
                 }
                 ("replay-unroutable", Ok(Request::Replay(asked))) => {
-                    assert_eq!(asked.what, ReplayedFrom::Unroutable, "{name}")
+                    assert_eq!(asked.what, ReplayedFrom::Unroutable, "{name}");
                 }
-                ("story-of-nothing", Err(Refused { problem: BadCommand::Empty("id"), .. }))
-                | (
-                    "replay-no-notification",
-                    Err(Refused { problem: BadCommand::Wrong { field: "notification", .. }, .. }),
-                ) => {}
                 (name, read) => panic!("{name} is read otherwise than this test knows: {read:?}"),
             }
         }

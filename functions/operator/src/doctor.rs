@@ -33,7 +33,7 @@ pub mod systems;
 pub mod webhook;
 
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

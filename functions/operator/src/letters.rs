@@ -17,7 +17,7 @@ pub mod listing;
 pub mod moving;
 pub mod ports;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

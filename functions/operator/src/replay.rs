@@ -398,7 +398,7 @@ fn told(asked: &ReplayOf, lines: &[Line], more: String) -> Told {
 
 /// For tests: the port in memory.
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use super::{Fetched, FifoPlace, ObjectOf, Parked, Replays};
     use shared::domain::routing::Destination;
     use shared::engine::{Deadline, StoreError};

@@ -218,7 +218,7 @@ pub(crate) fn quoted(id: &str) -> String {
 
 /// For tests: the port in memory.
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use super::{Records, Shelf};
     use serde_json::{Map, Value};
     use shared::engine::StoreError;

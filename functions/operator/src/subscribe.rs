@@ -616,4 +616,4 @@ fn sentence(error: &NylasError, wanted: &Desired) -> String {
 
 /// For tests: the port in memory.
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;

@@ -111,6 +111,7 @@ pub struct Route {
 
 /// Routes a notification; none if nobody wants its type.
 #[must_use]
+#[expect(clippy::implicit_hasher, reason = "the list is made in one way everywhere")]
 pub fn route(envelope: &Envelope, support_grants: &HashSet<String>) -> Option<Route> {
     use Destination::{CalendarSync, ContactSync, EmailActivity, NotetakerMedia, Onboarding, TicketTriage};
 

@@ -8,10 +8,6 @@ use super::{DIGITS, Form, WORD, form_of, found_in, text_fields, with_canaries};
 use crate::local_engine::project_root;
 use crate::samples::read_folder;
 
-fn with(value: Value) -> Value {
-    with_canaries(&value)
-}
-
 #[test]
 fn address_gets_the_canary_in_its_local_part_and_stays_an_address() {
     let mail = json!({"from": [{"email": "Marta.Kowal+northwind@Halden-Robotics.example"}], "bounced_addresses": ["a@b.example"]});
@@ -19,7 +15,7 @@ fn address_gets_the_canary_in_its_local_part_and_stays_an_address() {
         "from": [{"email": "canary4f9a.Marta.Kowal+northwind@Halden-Robotics.example"}],
         "bounced_addresses": ["canary4f9a.a@b.example"],
     });
-    assert_eq!(with(mail), expected);
+    assert_eq!(with_canaries(&mail), expected);
 }
 
 #[test]
@@ -27,14 +23,17 @@ fn mailboxes_of_the_stacks_parameters_and_machines_keep_their_addresses() {
     for address in
         ["support@northwind.example", "welcome@northwind.example", "mailer-daemon@mx.example", "no-reply@p.example"]
     {
-        assert_eq!(with(json!({ "email": address })), json!({ "email": address }));
+        assert_eq!(with_canaries(&json!({ "email": address })), json!({ "email": address }));
     }
 }
 
 #[test]
 fn calendar_whose_id_is_an_address_gets_the_canary_and_another_keeps_its_id() {
     let both = json!([{"calendar_id": "ines@northwind.example"}, {"calendar_id": "AAMkADk5="}]);
-    assert_eq!(with(both), json!([{"calendar_id": "canary4f9a.ines@northwind.example"}, {"calendar_id": "AAMkADk5="}]));
+    assert_eq!(
+        with_canaries(&both),
+        json!([{"calendar_id": "canary4f9a.ines@northwind.example"}, {"calendar_id": "AAMkADk5="}])
+    );
 }
 
 #[test]
@@ -47,7 +46,7 @@ fn words_get_the_canary_in_front_but_behind_what_says_which_kind_of_mail_it_is()
         "subject": "Automatic reply: canary4f9a Our contract", "title": "canary4f9a First call", "snippet": "",
         "body": "<div dir=\"ltr\"><p>canary4f9a All,</p>", "notes": "canary4f9a Write to canary4f9a.a@b.example",
     });
-    assert_eq!(with(mail), expected);
+    assert_eq!(with_canaries(&mail), expected);
 }
 
 #[test]
@@ -56,9 +55,9 @@ fn numbers_become_canaries_that_differ_by_their_last_two_digits() {
     let expected = json!({
         "phone_numbers": [{"number": "+46 314159265342"}, {"number": "+44 314159265377"}], "pin": "314159265307",
     });
-    assert_eq!(with(numbers), expected);
+    assert_eq!(with_canaries(&numbers), expected);
     assert_eq!(
-        with(json!({"details": {"phone": ["tel:+46555010190"]}})),
+        with_canaries(&json!({"details": {"phone": ["tel:+46555010190"]}})),
         json!({"details": {"phone": ["tel:314159265390"]}})
     );
 }
@@ -75,7 +74,7 @@ fn links_files_browsers_and_network_addresses_get_theirs() {
         "attachments": [{"content_type": "application/pdf; name=\"canary4f9a-offer.pdf\""}], "ip": "198.51.100.159",
         "user_agent": "Mozilla/5.0 canary4f9a",
     });
-    assert_eq!(with(fields), expected);
+    assert_eq!(with_canaries(&fields), expected);
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn headers_get_it_in_names_addresses_and_subjects_and_keep_ids_marks_and_types()
         ("multipart/report; boundary=\"b1\"", "multipart/report; boundary=\"b1\""),
         ("{{loop-id}}", "{{loop-id}}"),
     ] {
-        assert_eq!(with(value(plain)), value(marked));
+        assert_eq!(with_canaries(&value(plain)), value(marked));
     }
 }
 
@@ -97,7 +96,7 @@ fn headers_get_it_in_names_addresses_and_subjects_and_keep_ids_marks_and_types()
 fn ids_types_and_times_stay_as_they_are() {
     let plain =
         json!({"id": "evt_31c9a0d4", "type": "customer.signed_up", "occurred_at": "2026-11-18T12:04:11Z", "n": 7});
-    assert_eq!(with(plain.clone()), plain);
+    assert_eq!(with_canaries(&plain), plain);
 }
 
 #[test]

@@ -25,10 +25,12 @@ use super::queues::{self, Depths, Resting};
 use super::schedules::{self, SCHEDULES, Schedule, Seen};
 use super::secrets::{self, MANAGED_WEBHOOK_SECRET, SECRETS, WEBHOOK_SECRET, WebhookSecrets};
 use super::systems::{self, Reach, Reached};
-use super::{alarms, nylas_key, onboarding};
+use super::{alarms, nylas_key, onboarding, webhook};
 use crate::operate::{Operator, Ports};
 use crate::set_up::System;
 use crate::stack_map::{StackMap, WORKERS};
+use crate::subscribe::Webhooks as _;
+use crate::subscribe::desired::Desired;
 
 /// The most accounts that are listed.
 const MOST_ACCOUNTS: usize = 5000;
@@ -96,7 +98,8 @@ impl<P: Ports> Examination<'_, P> {
         let key = nylas_key::judge(listed.as_ref().map(Vec::len), uri);
         match &stack {
             Ok(stack) => {
-                let (secrets, looked, queues, standing, alarms) = tokio::join!(
+                let (webhook, secrets, looked, queues, standing, alarms) = tokio::join!(
+                    self.webhook(stack, deadline),
                     self.secrets(stack, deadline),
                     self.looked(stack, listed, deadline),
                     self.queues(stack, deadline),
@@ -106,6 +109,7 @@ impl<P: Ports> Examination<'_, P> {
                 let mut before = configuration::judge(stack);
                 before.extend(secrets);
                 before.push(key);
+                before.push(webhook);
                 before.extend(self.of_accounts(&looked));
                 let mut behind = queues;
                 behind.extend(standing.into_iter().map(|(schedule, standing)| {
@@ -120,6 +124,7 @@ impl<P: Ports> Examination<'_, P> {
                 let mut before = vec![Line::unexamined("the configuration", problem)];
                 before.push(Line::unexamined("the secrets", &"where they are is not known"));
                 before.push(key);
+                before.push(Line::unexamined(webhook::WHAT, &"its address is not known"));
                 before.extend(self.of_accounts(&looked));
                 let unknown = ["the queues", "the schedules", "the alarms"];
                 let behind = unknown.map(|what| Line::unexamined(what, &"where they are is not known")).to_vec();
@@ -139,6 +144,14 @@ impl<P: Ports> Examination<'_, P> {
             all.extend(page);
         }
         Ok(all)
+    }
+
+    async fn webhook(&self, stack: &StackMap, deadline: Deadline) -> Line {
+        let webhooks = &self.operator.webhooks;
+        match webhooks.list(deadline).await {
+            Ok(all) => webhook::judge(Desired::of(stack, webhooks.stack_name()).as_ref(), &all),
+            Err(error) => Line::unexamined(webhook::WHAT, &error),
+        }
     }
 
     async fn secrets(&self, stack: &StackMap, deadline: Deadline) -> Vec<Line> {

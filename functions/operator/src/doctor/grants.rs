@@ -234,13 +234,13 @@ mod tests {
         Account { grant, role, kept: Some(Ok(kept)) }
     }
 
-    fn told(state: &str, since: i64) -> Option<Told> {
-        Some(Told { state: state.to_owned(), since: at(since) })
+    fn told(state: &str, since: i64) -> Told {
+        Told { state: state.to_owned(), since: at(since) }
     }
 
     fn expired(id: &str, role: Role, hours: i64) -> Account {
         let looked_through = vec![("calendar-sync", Some(at(NOW - hours * HOUR))), ("email-activity", Some(at(NOW)))];
-        let kept = Kept { told: told("expired", NOW - hours * HOUR), looked_through, returned: Vec::new() };
+        let kept = Kept { told: Some(told("expired", NOW - hours * HOUR)), looked_through, returned: Vec::new() };
         account(id, role, "invalid", kept)
     }
 
@@ -312,7 +312,7 @@ mod tests {
         };
         let returned = |hours: i64, ended| {
             let returned = vec![("calendar-sync", progress(ended)), ("email-activity", progress(true))];
-            let kept = Kept { told: told("connected", NOW - hours * HOUR), looked_through: Vec::new(), returned };
+            let kept = Kept { told: Some(told("connected", NOW - hours * HOUR)), looked_through: Vec::new(), returned };
             judge(&[account("a", Role::Ordinary, "valid", kept)], &[], at(NOW))
         };
         let done = returned(5, true);

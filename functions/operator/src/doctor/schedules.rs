@@ -250,17 +250,17 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
-    fn done(hours: &[Option<i64>]) -> Option<Vec<(String, Option<Timestamp>)>> {
+    fn done(hours: &[Option<i64>]) -> Vec<(String, Option<Timestamp>)> {
         let account =
             |(number, hours): (usize, &Option<i64>)| (format!("g{number}"), hours.map(|hours| at(NOW - hours * HOUR)));
-        Some(hours.iter().enumerate().map(account).collect())
+        hours.iter().enumerate().map(account).collect()
     }
 
     fn seen(schedule: Schedule) -> Seen {
         let standing = schedule_as_deployed(&stack(), schedule);
         Seen {
             standing: Ok(Some(Standing { made_at: Some(at(NOW - 1000 * HOUR)), ..standing })),
-            done: done(&[Some(9)]),
+            done: Some(done(&[Some(9)])),
         }
     }
 
@@ -314,18 +314,18 @@ mod tests {
     fn night_that_did_not_run_is_red_and_accounts_that_it_left_out_are_a_warning() {
         let [mail, .., contacts] = SCHEDULES;
         for (hours, state, words) in [
-            (done(&[Some(9), Some(20)]), State::Ok, ""),
-            (done(&[Some(40), Some(33)]), State::Red, "make reconcile"),
-            (done(&[None]), State::Red, "make reconcile"),
-            (done(&[Some(9), Some(40), None]), State::Warning, "GRANT=g1"),
-            (done(&[]), State::Ok, ""),
+            (Some(done(&[Some(9), Some(20)])), State::Ok, ""),
+            (Some(done(&[Some(40), Some(33)])), State::Red, "make reconcile"),
+            (Some(done(&[None])), State::Red, "make reconcile"),
+            (Some(done(&[Some(9), Some(40), None])), State::Warning, "GRANT=g1"),
+            (Some(done(&[])), State::Ok, ""),
             (None, State::Ok, ""),
         ] {
             let line = judge(mail, &stack(), &Seen { done: hours, ..seen(mail) }, at(NOW));
             assert_eq!(line.state, state, "{line:?}");
             assert!(line.to_do.unwrap_or_default().contains(words), "{words}");
         }
-        let line = judge(contacts, &stack(), &Seen { done: done(&[Some(40)]), ..seen(contacts) }, at(NOW));
+        let line = judge(contacts, &stack(), &Seen { done: Some(done(&[Some(40)])), ..seen(contacts) }, at(NOW));
         assert!(line.to_do.is_some_and(|to_do| to_do.contains("make sync")));
     }
 
@@ -333,7 +333,7 @@ mod tests {
     fn schedule_that_was_made_lately_had_no_night_yet() {
         let [mail, ..] = SCHEDULES;
         let new = Standing { made_at: Some(at(NOW - HOUR)), ..schedule_as_deployed(&stack(), mail) };
-        let line = judge(mail, &stack(), &Seen { standing: Ok(Some(new)), done: done(&[None]) }, at(NOW));
+        let line = judge(mail, &stack(), &Seen { standing: Ok(Some(new)), done: Some(done(&[None])) }, at(NOW));
         assert_eq!((line.state, line.seen.ends_with("not done yet")), (State::Ok, true), "{line:?}");
     }
 

@@ -53,7 +53,7 @@ pub fn stack() -> StackMap {
             ("ScheduleTimeZone", "UTC"),
             ("AlarmEmail", "ops@northwind.example"),
         ]),
-        outputs: BTreeMap::new(),
+        outputs: texts(&[("WebhookUrl", "https://abc.lambda-url.eu-west-1.on.aws/webhooks/nylas")]),
         resources,
     }
 }

@@ -9,6 +9,7 @@ use shared::engine::watermark::advance_watermark;
 use shared::engine::{Deadline, Links as _};
 use shared::http::CallError;
 use shared::nylas::mailboxes::Grant;
+use shared::nylas::webhooks::Webhook;
 use std::time::Duration;
 
 use super::alarms::Subscription;
@@ -20,6 +21,7 @@ use crate::letters::testing::MemoryLetters;
 use crate::operate::{Invocation, Operator};
 use crate::replay::testing::MemoryReplays;
 use crate::story::testing::MemoryRecords;
+use crate::subscribe::desired::Desired;
 use crate::subscribe::testing::MemoryWebhooks;
 use crate::testing::{
     InMemory, MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, settings, tickets,
@@ -62,6 +64,16 @@ async fn well() -> Operator<InMemory> {
     }
     let latest = json!({ "run": "nightly-20260301-1", "began_at": NOW - 8 * HOUR });
     put(&links, "contact-sync", "latest-run", LinkState::Note, 0, latest).await;
+    let examined = MemoryExamined::default();
+    let desired = Desired::of(&examined.stack, "autopilot").expect("a stack with an address");
+    let webhooks = MemoryWebhooks::default();
+    webhooks.standing().webhooks.push(Webhook {
+        id: "w-1".to_owned(),
+        status: Some("active".to_owned()),
+        trigger_types: desired.to_new().trigger_types,
+        webhook_url: desired.url,
+        ..Webhook::default()
+    });
     Operator {
         mail_queue: MemoryQueue::default(),
         calendar_queue: MemoryQueue::default(),
@@ -78,8 +90,8 @@ async fn well() -> Operator<InMemory> {
         letters: MemoryLetters::default(),
         records: MemoryRecords::default(),
         replays: MemoryReplays::default(),
-        webhooks: MemoryWebhooks::default(),
-        examined: MemoryExamined::default(),
+        webhooks,
+        examined,
         held: MemoryHeld::default(),
         settings: settings(),
     }
@@ -118,6 +130,7 @@ async fn stack_that_is_well_is_green_in_every_line() {
         "the webhook secret",
         "the secret of `CrmApiKey`",
         "the Nylas key",
+        "the webhook at Nylas",
         "the connected accounts",
         "the tracking of onboarding mail",
         "the CRM (hubspot)",
@@ -141,7 +154,7 @@ fn refused(api: &'static str, parameter: &'static str) -> CallError {
     CallError::Unauthorized { api, status: 401, parameter }
 }
 
-const FAULTS: [Fault; 26] = [
+const FAULTS: [Fault; 29] = [
     (
         |stack| stack.examined.stack.status = "UPDATE_ROLLBACK_FAILED".to_owned(),
         "the last deployment",
@@ -162,6 +175,17 @@ const FAULTS: [Fault; 26] = [
     (|stack| empty(stack, "arn:TicketApiKeySecret"), "the secret of `TicketApiKey`", "deploy"),
     (|stack| empty(stack, "arn:AlertWebhookSecret"), "the secret of `AlertWebhookUrl`", "deploy"),
     (|stack| empty(stack, "arn:SupportGrantsSecret"), "the secret of `SupportGrantIds`", "deploy"),
+    (|stack| stack.webhooks.standing().webhooks.clear(), "the webhook at Nylas", "make subscribe"),
+    (
+        |stack| change_webhook(stack, |webhook| webhook.status = Some("failed".to_owned())),
+        "the webhook at Nylas",
+        "make subscribe",
+    ),
+    (
+        |stack| change_webhook(stack, |webhook| drop(webhook.trigger_types.pop())),
+        "the webhook at Nylas",
+        "make subscribe",
+    ),
     (|stack| stack.nylas.connect(grant("lost", "invalid")), "the account lost", "connect it again"),
     (|stack| stack.nylas.connect(grant("support", "invalid")), "the support mailbox support", "do it now"),
     (|stack| stack.nylas.connect(grant("onboarding", "invalid")), "the onboarding account onboarding", "do it now"),
@@ -210,6 +234,10 @@ const FAULTS: [Fault; 26] = [
 
 fn empty(stack: &mut Operator<InMemory>, secret: &'static str) {
     stack.examined.empty.insert(secret);
+}
+
+fn change_webhook(stack: &Operator<InMemory>, change: impl FnOnce(&mut Webhook)) {
+    change(&mut stack.webhooks.standing().webhooks[0]);
 }
 
 fn lay(stack: &mut Operator<InMemory>, queue: &'static str) {

@@ -249,7 +249,7 @@ mod tests {
 
     const BODY: &str = r#"{ "type": "message.created","id":"n-1", "data": {"object":{"id":"m-1","grant_id":"g"}} }"#;
 
-    fn bodies(notification: Value) -> Vec<String> {
+    fn bodies(notification: &Value) -> Vec<String> {
         match read(&json!({ "notification": notification })).expect("a request").what {
             What::Notifications(bodies) => bodies,
             other => panic!("{other:?}"),
@@ -259,14 +259,14 @@ mod tests {
     #[test]
     fn body_as_a_text_stays_what_it_is_to_the_byte_whatever_it_is_wrapped_in() {
         let object: Value = serde_json::from_str(BODY).expect("JSON");
-        assert_eq!(bodies(json!(BODY)), [BODY]);
-        assert_eq!(bodies(json!([BODY, BODY])), [BODY, BODY]);
+        assert_eq!(bodies(&json!(BODY)), [BODY]);
+        assert_eq!(bodies(&json!([BODY, BODY])), [BODY, BODY]);
         let of_sqs = json!({ "Records": [{ "body": BODY }, { "body": BODY }] });
-        assert_eq!(bodies(of_sqs.clone()), [BODY, BODY]);
-        assert_eq!(bodies(json!(of_sqs.to_string())), [BODY, BODY]);
-        assert_eq!(bodies(json!({ "rawPath": "/webhooks/nylas", "body": BODY, "isBase64Encoded": false })), [BODY]);
-        assert_eq!(bodies(object.clone()), [object.to_string()]);
-        assert_eq!(bodies(json!(json!([object]).to_string())), [object.to_string()]);
+        assert_eq!(bodies(&of_sqs), [BODY, BODY]);
+        assert_eq!(bodies(&json!(of_sqs.to_string())), [BODY, BODY]);
+        assert_eq!(bodies(&json!({ "rawPath": "/webhooks/nylas", "body": BODY, "isBase64Encoded": false })), [BODY]);
+        assert_eq!(bodies(&object), [object.to_string()]);
+        assert_eq!(bodies(&json!(json!([object]).to_string())), [object.to_string()]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Records for Tables {
 
 /// For tests: AWS, which gives the listed answers one after another.
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use aws_sdk_dynamodb::config::retry::RetryConfig;
     use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
     use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};

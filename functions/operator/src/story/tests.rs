@@ -65,7 +65,7 @@ pub fn decided(records: &MemoryRecords, function: &str, notification: &str, obje
     records.put(Shelf::Decisions, &format!("{function}#{notification}"), item);
 }
 
-fn live(became: &str, facts: Value) -> Value {
+fn live(became: &str, facts: &Value) -> Value {
     json!({
         "state": "live", "became": became, "version": { "sequence": 0, "changed_at": 0 }, "facts": facts,
         "revision": 1, "updated_at": "2026-03-01T09:58:02.500Z",
@@ -96,9 +96,9 @@ async fn logged_mail_is_told_by_its_message_and_by_its_notification_from_arrival
     let operator = operator();
     let decision = Decision::logged("known contact", "act-1").with("contact_ids", vec!["c-1"]);
     decided(&operator.records, "email-activity", "n-1", "m-1", json!({ "outcome": "logged", "decision": decision }));
-    operator.records.put(Shelf::Links, &link_within("g-1", "m-1", "mail-copy"), live("digest", json!({})));
+    operator.records.put(Shelf::Links, &link_within("g-1", "m-1", "mail-copy"), live("digest", &json!({})));
     let facts = json!({ "notification_id": "n-1", "message_id": "m-1", "grant_id": "g-1" });
-    operator.records.put(Shelf::Links, "mail#digest", live("act-1", facts));
+    operator.records.put(Shelf::Links, "mail#digest", live("act-1", &facts));
     for id in ["m-1", "n-1", "email-activity#n-1"] {
         let told = story(&operator, json!({ "command": "story", "id": id })).await;
         let expected = ["arrived", "taken up", "decided", "written", "stands", "stands"];
@@ -113,9 +113,9 @@ async fn merged_copy_names_the_mail_that_was_logged_first() {
     let operator = operator();
     let decision = Decision::merged("another mailbox's copy", "act-1");
     decided(&operator.records, "email-activity", "n-2", "m-2", json!({ "outcome": "merged", "decision": decision }));
-    operator.records.put(Shelf::Links, &link_within("g-1", "m-2", "mail-copy"), live("digest", json!({})));
+    operator.records.put(Shelf::Links, &link_within("g-1", "m-2", "mail-copy"), live("digest", &json!({})));
     let facts = json!({ "notification_id": "n-1", "message_id": "m-1", "grant_id": "g-0" });
-    operator.records.put(Shelf::Links, "mail#digest", live("act-1", facts));
+    operator.records.put(Shelf::Links, "mail#digest", live("act-1", &facts));
     let told = story(&operator, json!({ "command": "story", "id": "m-2" })).await;
     let first = "The mail is the CRM's activity act-1, logged first from the message m-1 of the account g-0 (notification n-1).";
     assert!(told.text.contains(first), "{}", told.text);
@@ -130,8 +130,8 @@ async fn one_id_that_is_many_things_is_told_as_all_of_them() {
     decided(records, "ticket-triage", id, "m-9", json!({ "decision": Decision::logged("a new ticket", "T-1") }));
     decided(records, "ticket-triage", "n-8", "m-9", json!({ "decision": Decision::merged("notified again", "T-1") }));
     let ticket = json!({ "id": id, "participants": ["dana@acme.example"], "category": "bugs", "priority": "low" });
-    records.put(Shelf::Links, "ticket#x-1", live(id, ticket));
-    records.put(Shelf::Links, "ticket#T-1", live("T-1", json!({})));
+    records.put(Shelf::Links, "ticket#x-1", live(id, &ticket));
+    records.put(Shelf::Links, "ticket#T-1", live("T-1", &json!({})));
     let told = story(&operator, json!({ "command": "story", "id": id })).await;
     let keys: std::collections::BTreeSet<&str> = told.rows.iter().filter_map(|row| row["key"].as_str()).collect();
     assert_eq!(
@@ -165,9 +165,9 @@ async fn event_is_found_by_the_account_that_is_given_when_its_records_are_gone()
     let operator = operator();
     // Ids of Exchange are long and hold anything.
     let id = format!("{}/+ ~#=", "AAMkAGI2TG93AAA=".repeat(9));
-    operator.records.put(Shelf::Links, copy_key("g-1", &id).as_str(), live("meeting-digest", json!({})));
+    operator.records.put(Shelf::Links, copy_key("g-1", &id).as_str(), live("meeting-digest", &json!({})));
     let facts = json!({ "became": "crm-5", "copies": { "external_id": id, "known": [{}] } });
-    operator.records.put(Shelf::Links, "meeting#meeting-digest", live("crm-5", facts));
+    operator.records.put(Shelf::Links, "meeting#meeting-digest", live("crm-5", &facts));
     let told = story(&operator, json!({ "command": "story", "id": id, "grant_id": "g-1" })).await;
     assert!(told.ready && told.text.contains("is the CRM's meeting crm-5 under the key"), "{}", told.text);
     assert!(told.text.contains("records live 35 days"), "{}", told.text);
@@ -190,7 +190,7 @@ async fn held_notes_wait_for_their_people_and_a_dead_letter_asks_for_a_person() 
         "reason": "the grant has expired", "failures": 1, "last_failed_at": "2026-03-01T09:59:00.000Z",
     });
     decided(&operator.records, "notetaker-media", "n-2", "nt-1", dead);
-    operator.records.put(Shelf::Links, "account#g-1", live("expired", json!({})));
+    operator.records.put(Shelf::Links, "account#g-1", live("expired", &json!({})));
     let told = story(&operator, json!({ "command": "story", "id": "nt-1" })).await;
     assert!(!told.ready);
     let first = told.text.lines().next().unwrap_or_default();
@@ -209,8 +209,8 @@ async fn customer_is_told_by_the_address_by_the_event_of_the_product_and_by_the_
         "page": { "slug": "s", "configuration_id": "conf-1" },
     });
     records.put(Shelf::Customers, "dana@acme.example", customer);
-    records.put(Shelf::Links, "customer#0123", live("dana@acme.example", json!({})));
-    records.put(Shelf::Links, "configuration#conf-1", live("dana@acme.example", json!({})));
+    records.put(Shelf::Links, "customer#0123", live("dana@acme.example", &json!({})));
+    records.put(Shelf::Links, "configuration#conf-1", live("dana@acme.example", &json!({})));
     let done = Decision::done("signed_up: – → new").with("customer", "0123");
     decided(
         records,
@@ -266,7 +266,7 @@ async fn grant_that_is_well_is_told_only_to_who_asks_for_it() {
         "m-1",
         json!({ "decision": Decision::skipped("internal mail") }),
     );
-    operator.records.put(Shelf::Links, "account#g-1", live("connected", json!({})));
+    operator.records.put(Shelf::Links, "account#g-1", live("connected", &json!({})));
     let told = story(&operator, json!({ "command": "story", "id": "m-1" })).await;
     assert!(told.rows.iter().all(|row| row["key"] != "account#g-1"));
     let told = story(&operator, json!({ "command": "story", "id": "g-1" })).await;
