@@ -324,7 +324,17 @@ async fn nylas_that_refuses_the_key_costs_its_lines_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_examined_is_red_and_hides_nothing_else() {
     for (part, lines) in [
-        ("stack", vec!["the configuration", "the secrets", "the queues", "the schedules", "the alarms"]),
+        (
+            "stack",
+            vec![
+                "the configuration",
+                "the secrets",
+                "the webhook at Nylas",
+                "the queues",
+                "the schedules",
+                "the alarms",
+            ],
+        ),
         ("schedules", super::schedules::SCHEDULES.map(|one| one.name).to_vec()),
         ("alarms", vec!["the alarms"]),
         ("subscriptions", vec!["who is told of alarms"]),

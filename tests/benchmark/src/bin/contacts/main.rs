@@ -7,6 +7,9 @@
 //! process that starts it, so that it counts there and not as the function's memory, as it would lie in `DynamoDB`.
 //! Run it with `make benchmark-contacts`.
 
+// The rules' calls nest deep, and the measured links deeper.
+#![recursion_limit = "256"]
+
 mod account;
 mod child;
 mod links;
