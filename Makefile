@@ -110,36 +110,36 @@ replay: ## Have notifications decided once more; shows what would be done, LIVE=
 	  replay kind="$$KIND" id="$$ID" grant_id="$$GRANT" $${CALENDAR:+calendar_id="$$CALENDAR"}; \
 	else echo "name what: make replay FILE=events/email-activity/inbound-known-contact.json, or UNROUTABLE=1, or KIND=message ID=<id> GRANT=<grant>" >&2; exit 1; fi
 
-doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>] [JSON=1]
+doctor: ## Examine everything that the stack depends on, one line each, with what to do when red: [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give doctor
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give doctor
 
 dead-letters: ## Show what was given up: [ID=] [FUNCTION=] [CLASS=] [TYPE=] [OLDER_THAN=48h] [NEWER_THAN=] [LIST=1] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give dead_letters $(WHICH_LETTERS) $(if $(filter 1,$(LIST)),list:=true)
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give dead_letters $(WHICH_LETTERS) $(if $(filter 1,$(LIST)),list:=true)
 
 # What names dead letters. It reaches the shell by its environment: ids may hold anything.
 WHICH_LETTERS = $${ID:+id="$$ID"} $${FUNCTION:+function="$$FUNCTION"} $${CLASS:+class="$$CLASS"} $${TYPE:+type="$$TYPE"} \
   $${OLDER_THAN:+older_than="$$OLDER_THAN"} $${NEWER_THAN:+newer_than="$$NEWER_THAN"}
-HOW_LETTERS_MOVE = $(if $(filter 1,$(ALL)),all:=true) $(if $(filter 1,$(PARKED)),parked:=true) $(if $(filter 0,$(DRY_RUN)),dry_run:=false) \
+HOW_LETTERS_MOVE = $(if $(filter 1,$(ALL)),all:=true) $(if $(filter 1,$(PARKED)),parked:=true) $(if $(filter-out 0 no,$(LIVE)),dry_run:=false) \
   $${PER_SECOND:+per_second:="$$PER_SECOND"} $${FAILED_BEFORE:+failed_before="$$FAILED_BEFORE"}
 
-redrive: ## Put what was given up back into its queue, shown first: ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [DRY_RUN=0] [PER_SECOND=5] [STACK=<stack in AWS>]
+redrive: ## Put what was given up back into its queue, shown first: ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [LIVE=1] [PER_SECOND=5] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give redrive $(WHICH_LETTERS) $(HOW_LETTERS_MOVE)
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give redrive $(WHICH_LETTERS) $(HOW_LETTERS_MOVE)
 
-park: ## Set what was given up aside for 35 days, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1 [DRY_RUN=0] [STACK=<stack in AWS>]
+park: ## Set what was given up aside for 35 days, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1 [LIVE=1] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give park $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give park $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
 
-drop: ## Be done with what was given up, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [DRY_RUN=0] [STACK=<stack in AWS>]
+drop: ## Be done with what was given up, shown first: REASON=<why> ID=|FUNCTION=|CLASS=|TYPE=|OLDER_THAN=|ALL=1|PARKED=1 [LIVE=1] [STACK=<stack in AWS>]
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give drop $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give drop $(WHICH_LETTERS) $(HOW_LETTERS_MOVE) $${REASON:+reason="$$REASON"}
 
 subscribe: ## See to the webhook at Nylas and its secret; after each deployment: [ROTATE=1] [CHECK=1] [ACTIVATE=1] [STACK=<stack in AWS>]
 	@for switch in "ROTATE=$(ROTATE)" "CHECK=$(CHECK)" "ACTIVATE=$(ACTIVATE)"; do case "$${switch#*=}" in ""|0|1) ;; *) echo "$$switch: give 1 for yes, or leave it out" >&2; exit 1;; esac; done
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give subscribe $(if $(filter 1,$(ROTATE)),rotate:=true) \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give subscribe $(if $(filter 1,$(ROTATE)),rotate:=true) \
 	  $(if $(filter 1,$(CHECK)),check:=true) $(if $(filter 1,$(ACTIVATE)),activate:=true)
 
 never-log: ## Check a list of those whose mail is never logged and put it in place: LIST=<file> [STACK=<stack in AWS>]
@@ -150,7 +150,7 @@ never-log: ## Check a list of those whose mail is never logged and put it in pla
 forget: ## Show what the stack holds of a person; with LIVE=1 remove it: EMAIL=<address> [LIVE=1] [FORCE=1] [STACK=<stack in AWS>]
 	@if [ -z "$${EMAIL:-}" ]; then echo "say whom to forget: make forget EMAIL=dana@example.com [LIVE=1] [STACK=<stack in AWS>]" >&2; exit 1; fi
 	@if [ ! -x $(SANDBOX) ] || [ ! -x $(SAM) ]; then $(MAKE) --no-print-directory tools && cargo build $(CARGO_SET) --bin sandbox; fi
-	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(if $(JSON),--json) give forget email="$$EMAIL" \
+	@$(SANDBOX) operate $(if $(STACK),--aws "$(STACK)") $(AS_JSON) give forget email="$$EMAIL" \
 	  dry_run:=$(if $(filter-out 0 no,$(LIVE)),false,true) $(if $(filter-out 0 no,$(FORCE)),force:=true)
 
 triage-rules: ## Check a file of triage rules and show what it would change of the support mail that came; with LIVE=1 put it in place: RULES=<file> [DAYS=7] [GRANT=<grant>,…] [LIVE=1] [STACK=<stack in AWS>]

@@ -300,7 +300,7 @@ impl Listing<'_> {
         if lying > 0 {
             sentences.push(format!(
                 "Mend the cause, then see what would go back into its queue: make redrive{redrive} (nothing is moved \
-                 before DRY_RUN=0)."
+                 before LIVE=1)."
             ));
         }
         if without > 0 {

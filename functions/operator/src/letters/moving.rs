@@ -503,7 +503,7 @@ impl<L: Letters> Moving<'_, L> {
                         .to_owned(),
                 ),
                 (Deed::Park { .. }, _) => sentences.push(
-                    "They are kept for 35 days and end then, as their records do; `make redrive PARKED=1 DRY_RUN=0` \
+                    "They are kept for 35 days and end then, as their records do; `make redrive PARKED=1 LIVE=1` \
                      brings them back."
                         .to_owned(),
                 ),
@@ -549,7 +549,7 @@ impl<L: Letters> Moving<'_, L> {
         if let Some(because) = order.deed.because() {
             line = format!("{line} REASON={}", quoted(because));
         }
-        format!("{line} FAILED_BEFORE={failed_before} DRY_RUN=0")
+        format!("{line} FAILED_BEFORE={failed_before} LIVE=1")
     }
 }
 
