@@ -13,7 +13,7 @@ use sandbox::logs_insights::{Query, queries_of};
 use sandbox::metrics::Figures;
 use sandbox::samples;
 use sandbox::stack_view::DecisionRecord;
-use sandbox::stand_ins::nylas_webhook::{NylasWebhook, signature};
+use sandbox::stand_ins::nylas_webhook::{NylasWebhook, posted, signature};
 use sandbox::stand_ins::rest_crm::CrmContact;
 use sandbox::stand_ins::{Fault, FaultRule, Faults, Grant};
 use sandbox::world::{CUSTOMER_EVENTS_SECRET, WEBHOOK_SECRET, World};

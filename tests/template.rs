@@ -497,7 +497,11 @@ fn the_operator_may_do_what_its_commands_need_on_what_they_are_about_and_nothing
             &["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
             one("ManagedWebhookSecret"),
         ),
-        ("FindTheRefusedTestEvent", &["logs:FilterLogEvents"], one("WebhookIngressLogGroup")),
+        (
+            "FindTheRefusedTestEvent",
+            &["logs:FilterLogEvents"],
+            ["\"WebhookIngressLogGroup.Arn", ":log-group:${WebhookIngressLogGroup}"].map(str::to_owned).to_vec(),
+        ),
         ("WriteItsLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], one("OperatorLogGroup")),
         ("SendTraces", &["xray:PutTraceSegments", "xray:PutTelemetryRecords"], one("*")),
     ];

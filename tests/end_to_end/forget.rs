@@ -124,13 +124,11 @@ fn person_known_everywhere_is_forgotten_everywhere_and_nothing_is_done_twice_aft
         {
             assert!(counted(&rows, place, done) >= 1, "{place}: {rows:#?}");
         }
-        let left = named(world).await;
-        assert!(left.is_empty(), "{left:#?}");
-        assert_eq!(
-            forget(world).await.iter().filter(|row| row["done"] != "told").count(),
-            0,
-            "a second time finds nothing"
-        );
+        // What reconcile brings meanwhile of mailboxes that hold the person's mail is forgotten by the next go.
+        eventually("the person is named nowhere, and a further go finds nothing", async || {
+            named(world).await.is_empty() && forget(world).await.iter().all(|row| row["done"] == "told")
+        })
+        .await;
 
         let mut again = shared_mail("leaver-shared", &json!({}));
         deliver(world, &again).await;

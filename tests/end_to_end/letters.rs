@@ -121,7 +121,7 @@ fn dropped_letter_is_decided_with_its_reason_and_a_copy_of_it_is_a_duplicate() {
         let standing = record(world, "letter-dropped").await;
         assert_eq!((standing.state.as_str(), standing.outcome.as_str()), ("done", "skipped"));
         assert_eq!(standing.reason, "dropped by hand: a test mail");
-        let (source, body) = (queue(world, "EmailActivity"), mail("letter-dropped").to_string());
+        let (source, body) = (queue(world, "EmailActivity"), posted(&mail("letter-dropped")));
         world.view.put(&source, &body, "dropped", "a copy of what was dropped").await.expect("put");
         world.view.emptied(&source, Duration::from_secs(30)).await.expect("worked off");
         assert_eq!(record(world, "letter-dropped").await, standing);

@@ -116,7 +116,7 @@ fn story_of_a_ticket_and_of_a_customer_is_told_by_what_people_know() {
         eventually("the customer's welcome mail is told of", async || {
             let told = story(world, json!({"id": email})).await;
             let rows = told["rows"].to_string();
-            rows.contains("the welcome mail was sent") && rows.contains("signed_up")
+            rows.contains("the welcome mail was sent") && rows.contains("on signed up")
         })
         .await;
         let by_event = story(world, json!({"id": "signed-up-story"})).await;
@@ -168,7 +168,7 @@ fn replayed_mail_is_a_duplicate_and_again_it_is_decided_once_more_and_changes_no
         let notification = mail("replay-file");
         deliver(world, &notification).await;
         assert_eq!(decided(world, "replay-file").await.outcome, "logged");
-        let body = notification.to_string();
+        let body = posted(&notification);
         let told = replay(world, json!({"notification": body, "dry_run": false})).await;
         assert_eq!(told["rows"][0]["becomes"], "decided before", "{told}");
         assert_eq!(told["rows"][0]["decided_before"], "logged: known contact");

@@ -974,7 +974,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn api_that_asks_for_no_more_calls_gets_none_until_then_and_no_message_is_at_fault() {
         let dialect = Dialect {
             judge: |_| {
@@ -990,6 +990,7 @@ mod tests {
         let second = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("held");
         assert!(matches!(second, CallError::AskedToWait { .. }) && second.to_string().contains("daily calls"));
         assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
+        tokio::time::pause();
         tokio::time::advance(Duration::from_secs(121)).await;
         tokio::time::resume();
         let third = client.request(Method::GET, &["x"], "x").send(soon()).await.expect_err("too many");

@@ -241,6 +241,12 @@ impl NylasWebhook {
     }
 }
 
+/// A notification as it is posted at the first attempt.
+#[must_use]
+pub fn posted(notification: &Value) -> String {
+    String::from_utf8_lossy(&serialise(notification, 1)).into_owned()
+}
+
 /// The bytes of one attempt, written as the original writes them: `<`, `>` and `&` as escapes.
 fn serialise(notification: &Value, attempt: u8) -> Vec<u8> {
     let mut numbered = notification.clone();

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_scheduler::operation::delete_schedule::DeleteScheduleError;
 use aws_sdk_scheduler::operation::get_schedule::GetScheduleError;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
+use aws_sdk_sqs::types::QueueAttributeName;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 use shared::aws::{SdkConfig, describe};
@@ -324,29 +324,18 @@ impl Held for HeldInAws {
     }
 
     async fn give_back(&self, queue: LetterQueue, letters: &[Letter]) -> Result<(), StoreError> {
-        let url = self.resource(queue.resource)?;
-        for letters in letters.chunks(usize::try_from(MESSAGES).unwrap_or(1)) {
-            let entries: Result<Vec<_>, _> = letters
-                .iter()
-                .enumerate()
-                .map(|(number, letter)| {
-                    ChangeMessageVisibilityBatchRequestEntry::builder()
-                        .id(number.to_string())
-                        .receipt_handle(&letter.receipt_handle)
-                        .visibility_timeout(0)
-                        .build()
-                })
-                .collect();
-            let entries = entries.map_err(|error| StoreError(error.to_string()))?;
-            // One that is not shown at once shows itself again in a while.
-            self.sqs
-                .change_message_visibility_batch()
-                .queue_url(&url)
-                .set_entries(Some(entries))
-                .send()
-                .await
-                .map_err(|error| not_answered(&format!("the queue of {}", queue.name), &describe(&error)))?;
-        }
+        let url = &self.resource(queue.resource)?;
+        // One that is not shown at once shows itself again in a while.
+        let shown = stream::iter(letters.iter().map(Ok)).try_for_each_concurrent(SIDE_BY_SIDE, async |letter| {
+            let shown = self
+                .sqs
+                .change_message_visibility()
+                .queue_url(url)
+                .receipt_handle(&letter.receipt_handle)
+                .visibility_timeout(0);
+            shown.send().await.map(drop)
+        });
+        shown.await.map_err(|error| not_answered(&format!("the queue of {}", queue.name), &describe(&error)))?;
         Ok(())
     }
 
