@@ -1121,6 +1121,19 @@ fn no_alarm_fires_where_nothing_happens() {
 }
 
 #[test]
+fn every_alarm_has_its_place_in_the_runbook_and_the_runbook_knows_no_other() {
+    let template = Template::read();
+    let runbook = fs::read_to_string(project_root().join("docs/runbook.md")).expect("the runbook");
+    let told: BTreeSet<&str> = runbook
+        .lines()
+        .filter(|line| line.starts_with("### ") && line.ends_with("Alarm`"))
+        .flat_map(|line| line.trim_start_matches("### ").split(", ").map(|name| name.trim_matches('`')))
+        .collect();
+    let alarms: BTreeSet<&str> = template.of_type("AWS::CloudWatch::Alarm").map(|(name, _)| name).collect();
+    assert_eq!(told, alarms);
+}
+
+#[test]
 fn every_alarm_says_what_is_wrong_what_to_do_and_what_to_type() {
     let template = Template::read();
     let makefile = fs::read_to_string(project_root().join("Makefile")).expect("the Makefile");

@@ -127,6 +127,7 @@ async fn refuses_a_test_event(world: &World) {
 #[test]
 fn webhook_is_made_watched_rotated_under_traffic_and_outlives_an_update_of_the_stack() {
     in_the_world(async |world| {
+        no_rotation_is_marked(world).await;
         world.nylas.set_delay_scale(DELAY_SCALE);
         is_made_and_verified(world).await;
         is_made_active_again(world).await;
@@ -140,6 +141,7 @@ fn webhook_is_made_watched_rotated_under_traffic_and_outlives_an_update_of_the_s
 #[test]
 fn webhook_is_not_made_while_the_endpoint_fails_its_challenge_and_it_is_said_why() {
     in_the_world(async |world| {
+        no_rotation_is_marked(world).await;
         world.nylas.remove_webhooks();
         // As Nylas answers where the endpoint does; the endpoint itself is sound.
         let refused = Fault::status(400);
