@@ -193,6 +193,7 @@ fn doctor_is_green_on_a_stack_that_is_well_and_tells_each_fault_in_its_own_line_
         for grant in expired {
             world.nylas.set_grant_status(&grant, "invalid");
         }
+        no_rotation_is_marked(world).await;
     });
 }
 

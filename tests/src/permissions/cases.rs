@@ -535,7 +535,7 @@ const OPERATOR: &[Case] = &[
     ),
     Case::command(
         "a run is shown",
-        &["ReadHowFarTheyHaveCome"],
+        &["LookThroughTables"],
         |mark| json!({"command": "backfill", "grant_id": ACCOUNT, "run": mark, "wait_seconds": 0}),
     ),
     Case::command("invite", &["InviteOnce", "NylasApiKey"], |mark| {
@@ -555,6 +555,54 @@ const OPERATOR: &[Case] = &[
         json!({"command": "triage_rules", "days": 30, "rules": rules})
     }),
     Case::command("set_up", &["fields.toml", "CrmApiKey", "TicketApiKey"], |_| json!({"command": "set_up"})),
+    // Its lines tell what was refused.
+    Case::command(
+        "doctor",
+        &["CloudFormation", "GetQueueAttributes", "DescribeSecret", "GetSchedule", "LookAt", "ManagedWebhookSecret"],
+        |_| json!({"command": "doctor"}),
+    ),
+    Case::command("story", &["LookThroughTables"], |mark| json!({"command": "story", "id": mark, "grant_id": ACCOUNT})),
+    Case::command("dead_letters", &["dead-letters"], |_| json!({"command": "dead_letters", "list": true})),
+    Case::story("park and redrive", &["DeadLetterQueue", "bodies/*", "PutObject", "DeleteObject"], |world, mark| {
+        Box::pin(async move {
+            let letters = world.stack.queue_url("EmailActivityDeadLetter")?.to_owned();
+            let body = told("folder.updated", mark, &json!({"id": mark, "grant_id": ACCOUNT})).to_string();
+            world.view.put(&letters, &body, mark, &sha256_hex(&[mark.as_bytes()])).await?;
+            let park = json!({"command": "park", "all": true, "reason": "a test", "dry_run": false});
+            if let Some(refused) = command(world, &park).await? {
+                return Ok(Some(refused));
+            }
+            command(world, &json!({"command": "redrive", "parked": true, "all": true, "dry_run": false})).await
+        })
+    }),
+    Case::command("replay of a booking", &["OnboardingQueue"], |mark| {
+        let booking = json!({"booking_id": mark, "configuration_id": "somebody-elses", "object": "booking"});
+        json!({"command": "replay", "notification": told("booking.created", mark, &booking), "dry_run": false})
+    }),
+    Case::command("replay of a support mail", &["TicketTriageQueue"], |mark| {
+        let mail = told("message.created", mark, &message(SUPPORT_GRANT, mark));
+        json!({"command": "replay", "notification": mail, "dry_run": false})
+    }),
+    Case::command(
+        "replay of what is unroutable",
+        &["UnroutableQueue"],
+        |_| json!({"command": "replay", "from": "unroutable"}),
+    ),
+    Case::command(
+        "forget",
+        &["Scan", "ListSchedules", "Forget"],
+        |mark| json!({"command": "forget", "email": format!("{mark}@nobody.example"), "dry_run": false}),
+    ),
+    Case::command(
+        "subscribe",
+        &["PutSecretValue", "DescribeStacks"],
+        |_| json!({"command": "subscribe", "rotate": true, "force": true}),
+    ),
+    Case::command(
+        "subscribe, with a check",
+        &["FilterLogEvents"],
+        |_| json!({"command": "subscribe", "check": true, "force": true}),
+    ),
 ];
 
 const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:121.0) Gecko/20100101 Firefox/121.0";

@@ -291,11 +291,12 @@ impl Listing<'_> {
         let mut sentences = Vec::new();
         match lying {
             0 => sentences.push("No dead letter is meant.".to_owned()),
+            1 => sentences.push("1 lies in the dead-letter queues.".to_owned()),
             lying => sentences.push(format!("{lying} lie in the dead-letter queues.")),
         }
         let oldest = singles.iter().find(|single| single.state == State::DeadLetter);
         if let Some(oldest) = oldest {
-            sentences.push(format!("What happened to the oldest: make story ID={}", quoted(&oldest.id)));
+            sentences.push(format!("What happened to the oldest: make story ID={} tells.", quoted(&oldest.id)));
         }
         if lying > 0 {
             sentences.push(format!(
