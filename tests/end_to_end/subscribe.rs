@@ -128,6 +128,7 @@ async fn refuses_a_test_event(world: &World) {
 fn webhook_is_made_watched_rotated_under_traffic_and_outlives_an_update_of_the_stack() {
     in_the_world(async |world| {
         no_rotation_is_marked(world).await;
+        world.nylas.remove_webhooks();
         world.nylas.set_delay_scale(DELAY_SCALE);
         is_made_and_verified(world).await;
         is_made_active_again(world).await;
