@@ -471,57 +471,19 @@ fn log(command: &str, run: &str, report: &Report) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::doctor::testing::MemoryExamined;
-    use crate::forget::testing::MemoryHeld;
-    use crate::letters::testing::MemoryLetters;
-    use crate::replay::testing::MemoryReplays;
-    use crate::story::testing::MemoryRecords;
-    use crate::subscribe::testing::MemoryWebhooks;
     use crate::testing::{
-        MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, refused, settings, tickets,
+        MemoryArchive, MemoryMailboxes, MemorySystem, crm, invocation, operator, refused, settings, tickets,
     };
     use serde_json::json;
     use shared::engine::progress::{Finding, Step, advance, run_key};
-    use shared::engine::testing::{KeptLog, MemoryLeases, MemoryLinks, MemoryQueue};
+    use shared::engine::testing::KeptLog;
     use shared::http::CallError;
     use shared::set_up::{SetUpItem, SetUpState};
     use std::sync::atomic::Ordering;
 
     type InMemory = Operator<crate::testing::InMemory>;
-
-    pub(crate) fn operator() -> InMemory {
-        Operator {
-            mail_queue: MemoryQueue::default(),
-            calendar_queue: MemoryQueue::default(),
-            notetaker_queue: MemoryQueue::default(),
-            contact_queue: MemoryQueue::default(),
-            links: MemoryLinks::default(),
-            nylas: MemoryNylas::default(),
-            archive: MemoryArchive::holding("media/g/n/summary.json"),
-            decisions: MemoryLeases::default(),
-            live_rules: MemoryRules::default(),
-            support_mailboxes: MemoryMailboxes::of(&["support"]),
-            crm: crm(Some(MemorySystem::default())),
-            tickets: tickets(None),
-            letters: MemoryLetters::default(),
-            records: MemoryRecords::default(),
-            replays: MemoryReplays::default(),
-            webhooks: MemoryWebhooks::default(),
-            examined: MemoryExamined::default(),
-            held: MemoryHeld::default(),
-            settings: settings(),
-        }
-    }
-
-    pub(crate) fn invocation() -> Invocation {
-        Invocation {
-            id: "8d5a3f1e-1c1b-4a55-9c7e-0f9a6b2d7c11".to_owned(),
-            now: Timestamp::from_second(1_772_359_200).expect("a time"),
-            deadline: Deadline::after(Duration::from_mins(5)),
-        }
-    }
 
     async fn answered(operator: &InMemory, event: Value) -> Value {
         let answer = operator.answer(&event, &invocation()).await.expect("an answer");

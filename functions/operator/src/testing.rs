@@ -1,6 +1,12 @@
 //! For tests: Nylas, the archive, the live rules, the support mailboxes and the other systems in memory.
 
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
+use aws_smithy_types::body::SdkBody;
+use jiff::Timestamp;
 use serde_json::Value;
+use shared::aws::SdkConfig;
 use shared::domain::address::CompanyDomains;
 use shared::domain::notification::GrantId;
 use shared::domain::own_mail::LoopId;
@@ -23,7 +29,7 @@ use crate::doctor::testing::MemoryExamined;
 use crate::forget::testing::MemoryHeld;
 use crate::letters::testing::MemoryLetters;
 use crate::operate::Ports;
-use crate::operate::Settings;
+use crate::operate::{Invocation, Operator, Settings};
 use crate::ports::{Archive, LiveRules, Notetaking, SupportMailboxes};
 use crate::replay::testing::MemoryReplays;
 use crate::set_up::System;
@@ -50,6 +56,58 @@ impl Ports for InMemory {
     type Webhooks = MemoryWebhooks;
     type Examined = MemoryExamined;
     type Held = MemoryHeld;
+}
+
+/// The function with nothing in it but a file of a meeting.
+pub fn operator() -> Operator<InMemory> {
+    Operator {
+        mail_queue: MemoryQueue::default(),
+        calendar_queue: MemoryQueue::default(),
+        notetaker_queue: MemoryQueue::default(),
+        contact_queue: MemoryQueue::default(),
+        links: MemoryLinks::default(),
+        nylas: MemoryNylas::default(),
+        archive: MemoryArchive::holding("media/g/n/summary.json"),
+        decisions: MemoryLeases::default(),
+        live_rules: MemoryRules::default(),
+        support_mailboxes: MemoryMailboxes::of(&["support"]),
+        crm: crm(Some(MemorySystem::default())),
+        tickets: tickets(None),
+        letters: MemoryLetters::default(),
+        records: MemoryRecords::default(),
+        replays: MemoryReplays::default(),
+        webhooks: MemoryWebhooks::default(),
+        examined: MemoryExamined::default(),
+        held: MemoryHeld::default(),
+        settings: settings(),
+    }
+}
+
+/// One that came at 2026-03-01T10:00:00Z.
+pub fn invocation() -> Invocation {
+    Invocation {
+        id: "8d5a3f1e-1c1b-4a55-9c7e-0f9a6b2d7c11".to_owned(),
+        now: Timestamp::from_second(1_772_359_200).expect("a time"),
+        deadline: Deadline::after(Duration::from_mins(5)),
+    }
+}
+
+/// AWS, which gives these answers, each with its status, one after another.
+pub fn replaying(answers: &[(u16, String)]) -> (StaticReplayClient, SdkConfig) {
+    let events = answers.iter().map(|(status, body)| {
+        let request = http::Request::builder().uri("https://unused.example").body(SdkBody::empty()).expect("whole");
+        let answer = http::Response::builder().status(*status).body(SdkBody::from(body.as_str())).expect("whole");
+        ReplayEvent::new(request, answer)
+    });
+    let client = StaticReplayClient::new(events.collect());
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("AKID", "secret", None, None, "tests")))
+        .retry_config(RetryConfig::disabled())
+        .http_client(client.clone())
+        .build();
+    (client, config)
 }
 
 fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use shared::domain::link::{Link, LinkKey, LinkState, Version};
 use shared::domain::notification::GrantId;
-use shared::engine::testing::{KeptLog, MemoryLeases, MemoryLinks, MemoryQueue};
+use shared::engine::testing::{KeptLog, MemoryLinks};
 use shared::engine::watermark::advance_watermark;
 use shared::engine::{Deadline, Links as _};
 use shared::http::CallError;
@@ -16,16 +16,10 @@ use super::alarms::Subscription;
 use super::queues::Depths;
 use super::secrets::Managed;
 use super::testing::MemoryExamined;
-use crate::forget::testing::MemoryHeld;
-use crate::letters::testing::MemoryLetters;
 use crate::operate::{Invocation, Operator};
-use crate::replay::testing::MemoryReplays;
-use crate::story::testing::MemoryRecords;
 use crate::subscribe::desired::Desired;
 use crate::subscribe::testing::MemoryWebhooks;
-use crate::testing::{
-    InMemory, MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, settings, tickets,
-};
+use crate::testing::{InMemory, MemoryArchive, MemoryNylas, MemorySystem, crm, operator, tickets};
 
 const NOW: i64 = 1_772_359_200;
 const HOUR: i64 = 3600;
@@ -75,25 +69,13 @@ async fn well() -> Operator<InMemory> {
         ..Webhook::default()
     });
     Operator {
-        mail_queue: MemoryQueue::default(),
-        calendar_queue: MemoryQueue::default(),
-        notetaker_queue: MemoryQueue::default(),
-        contact_queue: MemoryQueue::default(),
         links,
         nylas,
         archive: MemoryArchive::down(),
-        decisions: MemoryLeases::default(),
-        live_rules: MemoryRules::default(),
-        support_mailboxes: MemoryMailboxes::of(&["support"]),
-        crm: crm(Some(MemorySystem::default())),
         tickets: tickets(Some(MemorySystem::default())),
-        letters: MemoryLetters::default(),
-        records: MemoryRecords::default(),
-        replays: MemoryReplays::default(),
         webhooks,
         examined,
-        held: MemoryHeld::default(),
-        settings: settings(),
+        ..operator()
     }
 }
 

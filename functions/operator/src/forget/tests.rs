@@ -5,7 +5,7 @@ use super::testing::open;
 use super::treat::Table;
 use super::*;
 use crate::command::Request;
-use crate::operate::tests::{invocation, operator};
+use crate::testing::{invocation, operator};
 use serde_json::json;
 use shared::engine::testing::KeptLog;
 use std::sync::atomic::Ordering;

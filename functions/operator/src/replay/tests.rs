@@ -2,8 +2,9 @@
 
 use super::testing::Done;
 use super::*;
-use crate::story::tests::{decided, invocation, operator};
+use crate::story::tests::decided;
 use crate::testing::{InMemory, MemoryMailboxes, nylas_is_slow};
+use crate::testing::{invocation, operator};
 use shared::domain::notification::content_digest;
 use shared::domain::queue_message::GroupId;
 use shared::engine::testing::KeptLog;
@@ -66,7 +67,7 @@ async fn mail_of_a_support_mailbox_goes_to_ticket_triage_and_a_bounce_of_one_to_
     let queues: Vec<_> = operator.replays.sent().into_iter().map(|(to, ..)| to).collect();
     assert_eq!(queues, [Destination::TicketTriage, Destination::Onboarding, Destination::TicketTriage]);
 
-    let down = Operator { support_mailboxes: MemoryMailboxes::down(), ..crate::story::tests::operator() };
+    let down = Operator { support_mailboxes: MemoryMailboxes::down(), ..crate::testing::operator() };
     let event = json!({ "command": "replay", "dry_run": false, "notification": body("n-1", "support") });
     let error = down.answer(&event, &invocation()).await.expect_err("it is down").to_string();
     assert!(error.starts_with("nothing was started: "), "{error}");
@@ -146,7 +147,7 @@ async fn unroutable_queue_is_shown_and_everything_in_it_is_visible_again_at_once
     assert_eq!(operator.replays.visible(), 3);
     let shown_again = ["r-1", "r-2", "r-3"].map(|receipt| Done::Shown(receipt.to_owned()));
     assert_eq!(operator.replays.done(), shown_again);
-    let empty = told(&crate::story::tests::operator(), json!({ "command": "replay", "from": "unroutable" })).await;
+    let empty = told(&crate::testing::operator(), json!({ "command": "replay", "from": "unroutable" })).await;
     assert!(empty.text.contains("The unroutable queue is empty."), "{}", empty.text);
 }
 

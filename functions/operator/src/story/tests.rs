@@ -3,54 +3,10 @@
 use super::testing::MemoryRecords;
 use super::*;
 use crate::command::Request;
-use crate::doctor::testing::MemoryExamined;
-use crate::forget::testing::MemoryHeld;
-use crate::letters::testing::MemoryLetters;
-use crate::replay::testing::MemoryReplays;
-use crate::subscribe::testing::MemoryWebhooks;
-use crate::testing::{
-    InMemory, MemoryArchive, MemoryMailboxes, MemoryNylas, MemoryRules, MemorySystem, crm, settings, tickets,
-};
-use jiff::Timestamp;
+use crate::testing::{InMemory, invocation, operator};
 use shared::domain::decision::Decision;
-use shared::engine::Deadline;
-use shared::engine::testing::{KeptLog, MemoryLeases, MemoryLinks, MemoryQueue};
+use shared::engine::testing::KeptLog;
 use shared::meetings::copy_key;
-use std::time::Duration;
-
-/// The function with nothing in it.
-pub fn operator() -> Operator<InMemory> {
-    Operator {
-        mail_queue: MemoryQueue::default(),
-        calendar_queue: MemoryQueue::default(),
-        notetaker_queue: MemoryQueue::default(),
-        contact_queue: MemoryQueue::default(),
-        links: MemoryLinks::default(),
-        nylas: MemoryNylas::default(),
-        archive: MemoryArchive::holding("media/g/n/summary.json"),
-        decisions: MemoryLeases::default(),
-        live_rules: MemoryRules::default(),
-        support_mailboxes: MemoryMailboxes::of(&["support"]),
-        crm: crm(Some(MemorySystem::default())),
-        tickets: tickets(None),
-        letters: MemoryLetters::default(),
-        records: MemoryRecords::default(),
-        replays: MemoryReplays::default(),
-        webhooks: MemoryWebhooks::default(),
-        examined: MemoryExamined::default(),
-        held: MemoryHeld::default(),
-        settings: settings(),
-    }
-}
-
-/// One that came at 2026-03-01T10:00:00Z.
-pub fn invocation() -> Invocation {
-    Invocation {
-        id: "8d5a3f1e-1c1b-4a55-9c7e-0f9a6b2d7c11".to_owned(),
-        now: Timestamp::from_second(1_772_359_200).expect("a time"),
-        deadline: Deadline::after(Duration::from_mins(5)),
-    }
-}
 
 /// Puts a decision record.
 pub fn decided(records: &MemoryRecords, function: &str, notification: &str, object: &str, fields: Value) {

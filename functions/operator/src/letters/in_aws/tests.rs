@@ -2,10 +2,7 @@
 //! is read.
 
 use aws_sdk_sqs::config::http::HttpRequest;
-use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-use aws_smithy_http_client::test_util::{ReplayEvent, StaticReplayClient};
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_http_client::test_util::StaticReplayClient;
 use serde_json::{Value, json};
 use shared::domain::decision::Decision;
 use shared::engine::Deadline;
@@ -18,6 +15,7 @@ use crate::command::Request;
 use crate::letters::asked::LettersRequest;
 use crate::letters::letter::Subject;
 use crate::letters::moving::Moving;
+use crate::testing::replaying;
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/email-activity.fifo";
 const DEAD_LETTERS: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/email-activity-dead-letters.fifo";
@@ -32,19 +30,7 @@ fn now() -> Timestamp {
 
 /// AWS, which gives the listed answers one after another.
 fn replay(answers: &[(u16, String)]) -> (StaticReplayClient, AwsLetters) {
-    let events = answers.iter().map(|(status, body)| {
-        let request = http::Request::builder().uri("https://unused.example").body(SdkBody::empty()).expect("whole");
-        let answer = http::Response::builder().status(*status).body(SdkBody::from(body.as_str())).expect("whole");
-        ReplayEvent::new(request, answer)
-    });
-    let client = StaticReplayClient::new(events.collect());
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-west-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
-        .retry_config(RetryConfig::disabled())
-        .http_client(client.clone())
-        .build();
+    let (client, config) = replaying(answers);
     let letters = AwsLetters::new(&config, "stack".to_owned(), "dedup".to_owned(), "archive".to_owned());
     (client, letters)
 }
