@@ -5,7 +5,7 @@
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
@@ -258,8 +258,20 @@ impl ManyLinks for MemoryLinks {
 }
 
 /// Keeps all that is logged, one field a line, to be looked through for what no log may hold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct KeptLog(Arc<Mutex<String>>);
+
+/// Two that stay: while there is only one subscriber, `tracing` asks that of the thread which logs first, and remembers for
+/// every thread that nobody listens there.
+static LISTENING: LazyLock<[tracing::Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| tracing::Dispatch::new(KeptLog(Arc::default()))));
+
+impl Default for KeptLog {
+    fn default() -> Self {
+        LazyLock::force(&LISTENING);
+        Self(Arc::default())
+    }
+}
 
 impl KeptLog {
     /// What was logged.
